@@ -1,0 +1,81 @@
+package wire
+
+// Pair names the two labels by which a series says where it comes from: its group and, within it, the
+// replica that sent it. A pair matches a series that has the replica label with a value.
+type Pair struct{ Group, Replica string }
+
+// Labels says which labels name a series' group and source. Of several pairs that match, the first counts; the
+// replica labels of all pairs are removed.
+type Labels struct{ Pairs []Pair }
+
+// Label is one label of a series.
+type Label struct{ Name, Value string }
+
+// Sample is one sample of a series as a person wants to see it. Value is the sum of a histogram.
+type Sample struct {
+	Time      int64 // Unix milliseconds
+	Value     float64
+	Histogram bool
+}
+
+// Reasons for which a single series is refused. They are values of the label `reason` of metrics.
+const (
+	ReasonMissingName    = "missing_name"     // no __name__
+	ReasonEmptyName      = "empty_name"       // __name__ without a value
+	ReasonDuplicateLabel = "duplicate_label"  // one label name twice
+	ReasonEmptyLabelName = "empty_label_name" // a label without a name
+	ReasonInvalidUTF8    = "invalid_utf8"     // in a label name or value
+	ReasonBadSymbolRef   = "bad_symbol_ref"   // odd number of references, or one beyond the symbols
+	ReasonBadHistogram   = "bad_histogram"    // buckets, spans and count contradict each other
+	ReasonLabelsTooLong  = "labels_too_long"  // labels alone exceed an entry
+	ReasonSampleTooLong  = "sample_too_long"  // labels and one histogram, exemplar or metadata exceed an entry
+)
+
+// Request is what Scan found in a decoded body. It holds positions in that body, so the body must stay as it is
+// while the Request is used. A Request is meant to be reused: its buffers grow to the size of the requests
+// that pass through it and then no longer.
+type Request struct {
+	Protocol Protocol
+	Series   []Series
+	// Counts are of the good series only, with the request's metadata.
+	Counts Counts
+	// Rejected counts what the refused series held.
+	Rejected Counts
+	// Bad is the number of refused series.
+	Bad int
+	// Replica is true if at least one good series has a replica label that must go.
+	Replica bool
+	// Identities lists the distinct identities of all series in order of first appearance; Series.Identity points
+	// into it. A request without series has none.
+	Identities []Identity
+	// MaxStored is the size of a stored body that Parts will be asked for, set before Scan; zero means
+	// DefaultMaxStored. Series whose smallest piece cannot fit are refused by Scan.
+	MaxStored int
+}
+
+// DefaultMaxStored leaves room for a batch's header in an entry of 256 KiB.
+const DefaultMaxStored = 248 << 10
+
+// Identity is a group and source named by the labels of series. Both empty: the labels name nothing. Group empty
+// alone: a replica label without its group label.
+type Identity struct {
+	Group, Source string
+	Series        int // how many series, good or bad, have it
+}
+
+// Series is one series of a request.
+type Series struct {
+	Counts   Counts
+	Group    string // from labels; empty if none
+	Source   string // from labels; empty if none
+	Identity int32  // index into Request.Identities
+	Replica  bool   // has a replica label to remove
+	Reason   string // "" = good, else a Reason constant
+	Detail   string // for people, only with a Reason
+}
+
+// Part is a stored body: a snappy block, with what it holds.
+type Part struct {
+	Body   []byte
+	Counts Counts
+}
