@@ -51,6 +51,41 @@ type Request struct {
 	// MaxStored is the size of a stored body that Parts will be asked for, set before Scan; zero means
 	// DefaultMaxStored. Series whose smallest piece cannot fit are refused by Scan.
 	MaxStored int
+
+	raw        []byte
+	rawMax     int
+	current    int // the series that is being read
+	matcher    matcher
+	named      named
+	byIdentity map[identityKey]int32 // only where there are many
+	cuts       []span                // replica labels of 1.0 series, in order
+	refs       []uint32              // label references of 2.0 series, in order
+	symbols    []symbol              // 2.0
+	extra      []extra
+	scratch    nativeHistogram
+	labels     []labelSpan // of one series
+	exemplar   []uint32    // references of one exemplar
+	remap      []uint32    // 2.0: symbol to new symbol while a part is written
+	writer     writerV2
+	units      []unit
+	elements   []element
+	out        []byte // a part before compression
+	stored     []byte // and after
+	lanes      [][]int32
+}
+
+// symbol is one string of a 2.0 request.
+type symbol struct {
+	span
+	prefix  uint64
+	watched *watched // a label name that identifies
+	invalid bool     // not UTF-8
+}
+
+// extra is a field of the request that is not a series.
+type extra struct {
+	span
+	metadata bool
 }
 
 // DefaultMaxStored leaves room for a batch's header in an entry of 256 KiB.
@@ -72,6 +107,12 @@ type Series struct {
 	Replica  bool   // has a replica label to remove
 	Reason   string // "" = good, else a Reason constant
 	Detail   string // for people, only with a Reason
+
+	head, start, end int32 // in the body: the field's tag, its content
+	cut, cuts        int32 // 1.0: its replica labels in Request.cuts
+	ref, nrefs       int32 // 2.0: its label references in Request.refs
+	sorted           bool  // labels in order, none twice
+	metadata         bool  // 2.0: has metadata
 }
 
 // Part is a stored body: a snappy block, with what it holds.

@@ -1,0 +1,75 @@
+package wire
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/prometheus/prometheus/prompb"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
+
+	"pgregory.net/rapid"
+)
+
+type promLabel = prompb.Label
+
+// checkToV1 compares a conversion with one by structs.
+func checkToV1(t rapid.TB, r *Request, raw []byte) {
+	t.Helper()
+	out, err := ToV1(nil, raw)
+	if slices.ContainsFunc(r.Series, func(s Series) bool { return s.Reason == ReasonBadSymbolRef }) {
+		if err == nil {
+			t.Fatal("bad references were converted")
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, in, err := decodeV2(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, got, err := decodeV1(out)
+	if err != nil {
+		t.Fatalf("the generated decoder refuses what was written: %v", err)
+	}
+	if len(got.Timeseries) != len(in.Timeseries) {
+		t.Fatalf("%d series, expected %d", len(got.Timeseries), len(in.Timeseries))
+	}
+	for i := range in.Timeseries {
+		want := structsToV1(&in.Timeseries[i], in.Symbols)
+		if g, w := encoded(&got.Timeseries[i]), encoded(want); g != w {
+			t.Fatalf("series %d: got\n%v\nexpected\n%v", i, &got.Timeseries[i], want)
+		}
+	}
+}
+
+func structsToV1(in *writev2.TimeSeries, symbols []string) *prompb.TimeSeries {
+	out := &prompb.TimeSeries{}
+	labels, _ := desymbolize(in.LabelsRefs, symbols)
+	for _, l := range labels {
+		out.Labels = append(out.Labels, prompb.Label{Name: l.Name, Value: l.Value})
+	}
+	slices.SortStableFunc(out.Labels, func(x, y promLabel) int { return strings.Compare(x.Name, y.Name) })
+	for _, s := range in.Samples {
+		out.Samples = append(out.Samples, prompb.Sample{Value: s.Value, Timestamp: s.Timestamp})
+	}
+	for _, h := range in.Histograms {
+		h.XXX_unrecognized, h.StartTimestamp = nil, 0
+		h.NegativeSpans, h.PositiveSpans = slices.Clone(h.NegativeSpans), slices.Clone(h.PositiveSpans)
+		var same prompb.Histogram
+		if err := same.Unmarshal([]byte(encoded(&h))); err != nil {
+			panic(err)
+		}
+		out.Histograms = append(out.Histograms, same)
+	}
+	for _, e := range in.Exemplars {
+		x := prompb.Exemplar{Value: e.Value, Timestamp: e.Timestamp}
+		labels, _ := desymbolize(e.LabelsRefs, symbols)
+		for _, l := range labels {
+			x.Labels = append(x.Labels, prompb.Label{Name: l.Name, Value: l.Value})
+		}
+		out.Exemplars = append(out.Exemplars, x)
+	}
+	return out
+}

@@ -1,0 +1,307 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"strings"
+	"unsafe"
+)
+
+// matcher finds the configured labels among a series' labels. It is built when the configuration changes, so that
+// the hot path compares nothing but a length bit and eight bytes for a label that is not configured.
+type matcher struct {
+	pairs   []Pair
+	names   []watched
+	lengths uint64 // bit n: a watched name has n bytes; the top bit stands for all longer ones
+}
+
+// watched is a label name that a pair mentions.
+type watched struct {
+	name    string
+	prefix  uint64
+	replica bool // some pair's replica label: it is removed
+	uses    []use
+}
+
+type use struct {
+	pair    int
+	replica bool
+}
+
+func (m *matcher) set(l Labels) {
+	if slices.Equal(m.pairs, l.Pairs) {
+		return
+	}
+	*m = matcher{pairs: slices.Clone(l.Pairs)}
+	for i, p := range m.pairs {
+		m.watch(p.Group, use{i, false})
+		m.watch(p.Replica, use{i, true})
+	}
+}
+
+func (m *matcher) watch(name string, u use) {
+	if name == "" {
+		return
+	}
+	m.lengths |= lengthBit(len(name))
+	i := slices.IndexFunc(m.names, func(w watched) bool { return w.name == name })
+	if i < 0 {
+		i = len(m.names)
+		m.names = append(m.names, watched{name: name, prefix: prefixOf([]byte(name), 0, len(name))})
+	}
+	m.names[i].uses = append(m.names[i].uses, u)
+	m.names[i].replica = m.names[i].replica || u.replica
+}
+
+func lengthBit(n int) uint64 { return 1 << min(n, 63) }
+
+// find returns the watched name that is b[off:off+n], or nil.
+func (m *matcher) find(b []byte, off, n int, prefix uint64) *watched {
+	if m.lengths&lengthBit(n) == 0 {
+		return nil
+	}
+	for i := range m.names {
+		w := &m.names[i]
+		if w.prefix == prefix && w.name == string(b[off:off+n]) {
+			return w
+		}
+	}
+	return nil
+}
+
+// prefixOf returns the first eight bytes of b[off:off+n] as a big-endian number, filled with zeros. If one
+// prefix is below another, so is the string; equal ones say nothing.
+func prefixOf(b []byte, off, n int) uint64 {
+	if off+8 <= len(b) {
+		v := binary.BigEndian.Uint64(b[off:])
+		if n < 8 {
+			v &= ^uint64(0) << (64 - 8*uint(n))
+		}
+		return v
+	}
+	var v uint64
+	for i := range 8 {
+		v <<= 8
+		if i < n {
+			v |= uint64(b[off+i])
+		}
+	}
+	return v
+}
+
+// named collects what the labels of one series say about where it comes from.
+type named struct {
+	values  [][2][]byte // by pair: group, replica
+	touched bool
+}
+
+func (n *named) reset(pairs int) {
+	if n.touched || len(n.values) != pairs {
+		n.values = append(n.values[:0], make([][2][]byte, pairs)...)
+		n.touched = false
+	}
+}
+
+func (n *named) note(w *watched, value []byte) {
+	n.touched = true
+	for _, u := range w.uses {
+		if u.replica {
+			n.values[u.pair][1] = value
+		} else {
+			n.values[u.pair][0] = value
+		}
+	}
+}
+
+// identity returns group and source by the first pair whose replica label has a value. A label with an empty
+// value is the same as none.
+func (n *named) identity() (group, source []byte) {
+	if !n.touched {
+		return nil, nil
+	}
+	for _, v := range n.values {
+		if len(v[1]) > 0 {
+			return v[0], v[1]
+		}
+	}
+	return nil, nil
+}
+
+type identityKey struct{ group, source string }
+
+// linearIdentities is up to how many identities are searched one by one.
+const linearIdentities = 8
+
+// intern returns the index of an identity among those of this request.
+func (r *Request) intern(group, source []byte) int32 {
+	if len(r.Identities) <= linearIdentities {
+		for i := range r.Identities {
+			if id := &r.Identities[i]; id.Source == string(source) && id.Group == string(group) {
+				return int32(i)
+			}
+		}
+	} else if i, ok := r.byIdentity[identityKey{view(group), view(source)}]; ok {
+		return i
+	}
+	return r.newIdentity(group, source)
+}
+
+// newIdentity appends an identity. The strings of the request before, often the same ones, are used again.
+func (r *Request) newIdentity(group, source []byte) int32 {
+	i := len(r.Identities)
+	r.Identities = slices.Grow(r.Identities, 1)[:i+1]
+	id := &r.Identities[i]
+	if id.Group != string(group) {
+		id.Group = string(group)
+	}
+	if id.Source != string(source) {
+		id.Source = string(source)
+	}
+	id.Series = 0
+	switch {
+	case i < linearIdentities:
+	case i == linearIdentities:
+		r.byIdentity = make(map[identityKey]int32)
+		for j := range r.Identities {
+			r.byIdentity[identityKey{r.Identities[j].Group, r.Identities[j].Source}] = int32(j)
+		}
+	default:
+		r.byIdentity[identityKey{id.Group, id.Source}] = int32(i)
+	}
+	return int32(i)
+}
+
+// ScanIdentity calls fn with group and source of each series, both empty if its labels name nothing. It looks at
+// labels only and validates nothing that it need not read: it is for the bodies of standbys. The arguments alias
+// raw.
+func ScanIdentity(raw []byte, p Protocol, l Labels, fn func(group, source []byte)) error {
+	var m matcher
+	m.set(l)
+	s := identityScan{matcher: &m, fn: fn}
+	var err error
+	if p == V2 {
+		err = s.v2(raw)
+	} else {
+		err = s.v1(raw)
+	}
+	return withProtocol(err, p)
+}
+
+type identityScan struct {
+	matcher *matcher
+	named   named
+	fn      func(group, source []byte)
+	symbols []span
+}
+
+func (s *identityScan) v1(raw []byte) error {
+	return topLevel(raw, 1, func(b []byte, pos int) error {
+		s.named.reset(len(s.matcher.pairs))
+		for pos < len(b) {
+			num, typ, p, err := header(b, pos)
+			if err != nil {
+				return err
+			}
+			if num != 1 {
+				if pos, err = skip(b, pos); err != nil {
+					return err
+				}
+				continue
+			}
+			start, end, err := content(b, p, typ, "a label")
+			if err != nil {
+				return err
+			}
+			l, err := readLabel(b[:end], start)
+			if err != nil {
+				return err
+			}
+			s.note(b, l)
+			pos = end
+		}
+		s.fn(s.named.identity())
+		return nil
+	})
+}
+
+func (s *identityScan) note(b []byte, l labelSpan) {
+	off, n := int(l.name.start), l.name.len()
+	if w := s.matcher.find(b, off, n, prefixOf(b, off, n)); w != nil {
+		s.named.note(w, b[l.value.start:l.value.end])
+	}
+}
+
+func (s *identityScan) v2(raw []byte) error {
+	err := topLevel(raw, 4, func(b []byte, pos int) error {
+		s.symbols = append(s.symbols, span{int32(pos), int32(len(b))})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var refs []uint32
+	return topLevel(raw, 5, func(b []byte, pos int) error {
+		s.named.reset(len(s.matcher.pairs))
+		refs = refs[:0]
+		for pos < len(b) {
+			num, typ, p, err := header(b, pos)
+			if err != nil {
+				return err
+			}
+			if num == 1 {
+				refs, pos, err = readRefs(refs, b, p, typ)
+			} else {
+				pos, err = skip(b, pos)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		for i := 0; i+1 < len(refs); i += 2 {
+			if n := uint32(len(s.symbols)); refs[i] < n && refs[i+1] < n {
+				s.note(raw, labelSpan{s.symbols[refs[i]], s.symbols[refs[i+1]]})
+			}
+		}
+		s.fn(s.named.identity())
+		return nil
+	})
+}
+
+// topLevel calls fn for the content of every field of that number and skips the others.
+func topLevel(raw []byte, want int32, fn func(b []byte, pos int) error) error {
+	for pos := 0; pos < len(raw); {
+		num, typ, p, err := header(raw, pos)
+		if err != nil {
+			return err
+		}
+		if num != want {
+			if pos, err = skip(raw, pos); err != nil {
+				return err
+			}
+			continue
+		}
+		start, end, err := content(raw, p, typ, "a message of the request")
+		if err != nil {
+			return err
+		}
+		if err := fn(raw[:end], start); err != nil {
+			return err
+		}
+		pos = end
+	}
+	return nil
+}
+
+// view is b as a string, for as long as b stays as it is.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// quote shortens a name or value for an error text.
+func quote(b []byte) string {
+	const most = 64
+	s := strings.ToValidUTF8(string(b[:min(len(b), most)]), "\uFFFD")
+	if len(bytes.TrimSpace(b)) > most {
+		s += "…"
+	}
+	return s
+}
