@@ -82,6 +82,24 @@ type Elect struct {
 	Boundary  int64   `json:"boundary"` // watermark of the old source, Unix milliseconds
 }
 
+// Operations of SourceOp, DestinationOp and LetterOp.
+const (
+	OpPin     = "pin"
+	OpUnpin   = "unpin"
+	OpPromote = "promote"
+	OpWeight  = "weight"
+	OpForget  = "forget" // a source or a destination
+
+	OpRegister = "register"
+	OpPause    = "pause"
+	OpResume   = "resume"
+
+	OpReplay    = "replay"
+	OpDelivered = "delivered"
+	OpRefused   = "refused"
+	OpPurge     = "purge"
+)
+
 // SourceOp is an operator's wish about a source. Op is one of pin, unpin, promote, weight, forget.
 type SourceOp struct {
 	Op     string  `json:"op"`
@@ -164,6 +182,16 @@ type GroupBooks struct {
 	Duplicate uint64                  `json:"duplicate,omitempty"` // seen before proposing
 	Rejected  map[string]uint64       `json:"rejected,omitempty"`  // samples by reason
 	Standby   map[string]StandbyBooks `json:"standby,omitempty"`   // by source
+	Changes   []ChangeBooks           `json:"changes,omitempty"`   // what became known of past changes of source
+}
+
+// ChangeBooks adds what the leader found out about one change of source to the group's history. It is ignored
+// if the history does not reach back to that epoch.
+type ChangeBooks struct {
+	Epoch      uint64 `json:"epoch"`
+	KeptUsed   uint64 `json:"kept_used,omitempty"`
+	Fenced     uint64 `json:"fenced,omitempty"`
+	LargestGap int64  `json:"largest_gap_ms,omitempty"` // milliseconds; the largest one told counts
 }
 
 // StandbyBooks counts standby requests: Requests = Kept + Discarded + Used, and the same in bytes. Kept is a
@@ -179,9 +207,11 @@ type StandbyBooks struct {
 	UsedBytes      uint64 `json:"used_bytes,omitempty"`
 }
 
-// ClusterOp sets the cluster's UUID (once, and again by recover) or raises the feature level.
+// ClusterOp sets the cluster's UUID or raises the feature level. A UUID is set only if the one known so far is
+// FromUUID: empty for the first one, the old one for recover.
 type ClusterOp struct {
 	UUID         string `json:"uuid,omitempty"`
+	FromUUID     string `json:"from_uuid,omitempty"`
 	FeatureLevel uint64 `json:"feature_level,omitempty"`
 	Time         int64  `json:"time"`
 }
