@@ -1,0 +1,147 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/highlander-io/highlander/fsm"
+)
+
+// sourceBooks is what only the leader saw of a source since the last delta. It is guarded by its group's mu.
+type sourceBooks struct {
+	duplicate uint64
+	rejected  map[string]uint64 // samples by reason
+	standby   fsm.StandbyBooks
+}
+
+func (b *sourceBooks) empty() bool {
+	return b.duplicate == 0 && len(b.rejected) == 0 && b.standby == fsm.StandbyBooks{}
+}
+
+func (b *sourceBooks) reject(reason string, samples uint64) {
+	if samples == 0 {
+		return
+	}
+	if b.rejected == nil {
+		b.rejected = make(map[string]uint64)
+	}
+	b.rejected[reason] += samples
+}
+
+func (b *sourceBooks) discard(bytes int) {
+	b.standby.Requests++
+	b.standby.Bytes += uint64(bytes)
+	b.standby.Discarded++
+	b.standby.DiscardedBytes += uint64(bytes)
+}
+
+// ledger numbers a leadership's deltas. A delta whose fate is unknown is proposed again, the same bytes under the
+// same number, before the next one is made: so each is counted once.
+type ledger struct {
+	mu      sync.Mutex
+	seq     uint64
+	pending []byte // encoded, not known to be committed
+}
+
+// deltaBytesMax keeps a delta well below the size of an entry.
+const deltaBytesMax = fsm.MaxEntryBytes / 4
+
+// flush commits what the leader saw since the last time, in as many deltas as it takes.
+func (h *Handler) flush(ctx context.Context, l *leadership) error {
+	l.ledger.mu.Lock()
+	defer l.ledger.mu.Unlock()
+	for {
+		if l.ledger.pending == nil {
+			books := l.delta(h.now())
+			if books == nil {
+				return nil
+			}
+			entry, err := fsm.Encode(books)
+			if err != nil {
+				return fmt.Errorf("ingest: books: %w", err)
+			}
+			l.ledger.pending = entry
+		}
+		// The log keeps what it is given, and pending must outlive a failure: hence the copy.
+		entry := append([]byte(nil), l.ledger.pending...)
+		response, _, err := h.node.Propose(entry, proposeTimeout).Wait(ctx)
+		if err != nil {
+			return fmt.Errorf("ingest: commit books: %w", err)
+		}
+		l.ledger.pending = nil
+		if err, failed := response.(error); failed {
+			h.log.Error("books were refused", "err", err)
+		}
+	}
+}
+
+// delta takes what the sources' books hold, up to deltaBytesMax, or nil if there is nothing. A group may come in
+// several deltas, but a source's share is never divided: both sides of its equation travel together.
+func (l *leadership) delta(now time.Time) *fsm.Books {
+	books := &fsm.Books{Origin: l.origin, Time: now.UnixMilli()}
+	size := 0
+	for _, g := range l.all() {
+		if size >= deltaBytesMax {
+			break
+		}
+		if gb, n := g.delta(deltaBytesMax - size); n > 0 {
+			books.Groups = append(books.Groups, gb)
+			size += n
+		}
+	}
+	if len(books.Groups) == 0 {
+		return nil
+	}
+	l.ledger.seq++
+	books.Seq = l.ledger.seq
+	return books
+}
+
+// delta takes the books of as many sources as fit and returns about how many bytes they will be.
+func (g *group) delta(room int) (fsm.GroupBooks, int) {
+	gb := fsm.GroupBooks{Group: g.id}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	size := 0
+	for name, s := range g.sources {
+		if s.books.empty() {
+			continue
+		}
+		if size == 0 {
+			size += 100 + len(g.id.Tenant) + len(g.id.Name)
+		}
+		size += 300 + 6*2*len(name) // two maps; JSON may need six bytes for one
+		s.books.addTo(&gb, name)
+		s.books = sourceBooks{}
+		if size >= room {
+			break
+		}
+	}
+	return gb, size
+}
+
+func (b *sourceBooks) addTo(gb *fsm.GroupBooks, name string) {
+	received := b.duplicate
+	for reason, n := range b.rejected {
+		if gb.Rejected == nil {
+			gb.Rejected = make(map[string]uint64)
+		}
+		gb.Rejected[reason] += n
+		received += n
+	}
+	gb.Duplicate += b.duplicate
+	if received > 0 {
+		if gb.Received == nil {
+			gb.Received = make(map[string]uint64)
+		}
+		gb.Received[name] += received
+	}
+	if b.standby != (fsm.StandbyBooks{}) {
+		if gb.Standby == nil {
+			gb.Standby = make(map[string]fsm.StandbyBooks)
+		}
+		gb.Standby[name] = b.standby
+	}
+}

@@ -1,0 +1,69 @@
+package ingest
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/highlander-io/highlander/fsm"
+)
+
+// metrics are those of this node alone; what the log decides is exported from the replicated state.
+type metrics struct {
+	durations  [len(table)]prometheus.Observer // by outcome's status
+	forwarded  prometheus.Counter
+	looks      prometheus.Counter
+	outOfOrder *prometheus.CounterVec
+	groups     prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer, b *budget) *metrics {
+	f := promauto.With(reg)
+	m := &metrics{
+		forwarded: f.NewCounter(prometheus.CounterOpts{
+			Name: "highlander_ingest_forwarded_requests_total",
+			Help: "Write requests that this node passed on to the leader.",
+		}),
+		looks: f.NewCounter(prometheus.CounterOpts{
+			Name: "highlander_ingest_standby_looks_total",
+			Help: "Standby requests that were opened for their newest timestamp or their counts.",
+		}),
+		outOfOrder: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "highlander_ingest_out_of_order_total",
+			Help: "Series out of a sample of those accepted whose time went backwards or repeated: two servers under one name, or a replay.",
+		}, []string{"tenant", "group", "source"}),
+		groups: f.NewGauge(prometheus.GaugeOpts{
+			Name: "highlander_ingest_groups",
+			Help: "Groups that the leader has heard of lately.",
+		}),
+	}
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "highlander_ingest_in_flight_bytes",
+		Help: "Memory held by write requests in flight, as received and as decoded.",
+	}, func() float64 { return float64(b.used.Load()) })
+	durations := f.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "highlander_ingest_request_duration_seconds",
+		Help:    "Time from the first byte of a write request to its answer, by status.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"code"})
+	for o := range table {
+		m.durations[o] = durations.WithLabelValues(strconv.Itoa(table[o].status))
+	}
+	return m
+}
+
+func (m *metrics) observe(status int, d time.Duration) {
+	for o := range table {
+		if table[o].status == status {
+			m.durations[o].Observe(d.Seconds())
+			return
+		}
+	}
+}
+
+// forget drops the labels of a source that is not heard of any more.
+func (m *metrics) forget(id fsm.GroupID, source string) {
+	m.outOfOrder.DeleteLabelValues(id.Tenant, id.Name, source)
+}
