@@ -11,9 +11,9 @@ import (
 // matcher finds the configured labels among a series' labels. It is built when the configuration changes, so that
 // the hot path compares nothing but a length bit and eight bytes for a label that is not configured.
 type matcher struct {
-	pairs   []Pair
-	names   []watched
-	lengths uint64 // bit n: a watched name has n bytes; the top bit stands for all longer ones
+	pairs  []Pair
+	names  []watched
+	filter uint64 // has the bit of every watched name
 }
 
 // watched is a label name that a pair mentions.
@@ -44,7 +44,7 @@ func (m *matcher) watch(name string, u use) {
 	if name == "" {
 		return
 	}
-	m.lengths |= lengthBit(len(name))
+	m.filter |= filterBit(prefixOf([]byte(name), 0, len(name)), len(name))
 	i := slices.IndexFunc(m.names, func(w watched) bool { return w.name == name })
 	if i < 0 {
 		i = len(m.names)
@@ -54,11 +54,12 @@ func (m *matcher) watch(name string, u use) {
 	m.names[i].replica = m.names[i].replica || u.replica
 }
 
-func lengthBit(n int) uint64 { return 1 << min(n, 63) }
+// filterBit makes one of 64 bits of a name's length and first byte.
+func filterBit(prefix uint64, n int) uint64 { return 1 << ((uint(prefix>>56)*5 + uint(n)) & 63) }
 
 // find returns the watched name that is b[off:off+n], or nil.
 func (m *matcher) find(b []byte, off, n int, prefix uint64) *watched {
-	if m.lengths&lengthBit(n) == 0 {
+	if m.filter&filterBit(prefix, n) == 0 {
 		return nil
 	}
 	for i := range m.names {
@@ -92,18 +93,18 @@ func prefixOf(b []byte, off, n int) uint64 {
 
 // named collects what the labels of one series say about where it comes from.
 type named struct {
-	values  [][2][]byte // by pair: group, replica
+	values  [][2]span // by pair: group, replica
 	touched bool
 }
 
 func (n *named) reset(pairs int) {
 	if n.touched || len(n.values) != pairs {
-		n.values = append(n.values[:0], make([][2][]byte, pairs)...)
+		n.values = append(n.values[:0], make([][2]span, pairs)...)
 		n.touched = false
 	}
 }
 
-func (n *named) note(w *watched, value []byte) {
+func (n *named) note(w *watched, value span) {
 	n.touched = true
 	for _, u := range w.uses {
 		if u.replica {
@@ -116,13 +117,13 @@ func (n *named) note(w *watched, value []byte) {
 
 // identity returns group and source by the first pair whose replica label has a value. A label with an empty
 // value is the same as none.
-func (n *named) identity() (group, source []byte) {
+func (n *named) identity(raw []byte) (group, source []byte) {
 	if !n.touched {
 		return nil, nil
 	}
 	for _, v := range n.values {
-		if len(v[1]) > 0 {
-			return v[0], v[1]
+		if v[1].len() > 0 {
+			return raw[v[0].start:v[0].end], raw[v[1].start:v[1].end]
 		}
 	}
 	return nil, nil
@@ -220,7 +221,7 @@ func (s *identityScan) v1(raw []byte) error {
 			s.note(b, l)
 			pos = end
 		}
-		s.fn(s.named.identity())
+		s.fn(s.named.identity(raw))
 		return nil
 	})
 }
@@ -228,7 +229,7 @@ func (s *identityScan) v1(raw []byte) error {
 func (s *identityScan) note(b []byte, l labelSpan) {
 	off, n := int(l.name.start), l.name.len()
 	if w := s.matcher.find(b, off, n, prefixOf(b, off, n)); w != nil {
-		s.named.note(w, b[l.value.start:l.value.end])
+		s.named.note(w, l.value)
 	}
 }
 
@@ -263,7 +264,7 @@ func (s *identityScan) v2(raw []byte) error {
 				s.note(raw, labelSpan{s.symbols[refs[i]], s.symbols[refs[i+1]]})
 			}
 		}
-		s.fn(s.named.identity())
+		s.fn(s.named.identity(raw))
 		return nil
 	})
 }

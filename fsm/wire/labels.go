@@ -18,12 +18,10 @@ type labelSpan struct{ name, value span }
 // readLabel reads a label of 1.0. Of a repeated field the last one counts, a missing one is empty.
 func readLabel(b []byte, pos int) (l labelSpan, err error) {
 	// What every encoder writes: name, value, each shorter than 128 bytes, nothing else.
-	if n := len(b) - pos; n >= 4 && b[pos] == 1<<3|typeBytes {
-		name := int(b[pos+1])
-		if v := pos + 2 + name; name < 0x80 && v+1 < len(b) && b[v] == 2<<3|typeBytes {
-			if value := int(b[v+1]); value < 0x80 && v+2+value == len(b) {
-				return labelSpan{span{int32(pos + 2), int32(v)}, span{int32(v + 2), int32(len(b))}}, nil
-			}
+	if v := pos + 2; v < len(b) && b[pos] == 1<<3|typeBytes && b[pos+1] < 0x80 {
+		name := v
+		if v += int(b[pos+1]); v+2 <= len(b) && b[v] == 2<<3|typeBytes && b[v+1] < 0x80 && v+2+int(b[v+1]) == len(b) {
+			return labelSpan{span{int32(name), int32(v)}, span{int32(v + 2), int32(len(b))}}, nil
 		}
 	}
 	return readLabelLong(b, pos)

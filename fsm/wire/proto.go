@@ -58,7 +58,7 @@ func wrongType(pos int, typ uint8, expected string) error {
 }
 
 // varint reads a base-128 number of up to ten bytes. Bits beyond 64 are dropped, as the generated decoder does.
-func varint(b []byte, pos int) (v uint64, next int) {
+func varint(b []byte, pos int) (uint64, int) {
 	if pos < len(b) && b[pos] < 0x80 {
 		return uint64(b[pos]), pos + 1
 	}
@@ -78,6 +78,17 @@ func varintLong(b []byte, pos int) (v uint64, next int) {
 		}
 	}
 	return 0, overlong
+}
+
+// varint6 reads a number of six bytes, which is what milliseconds since 1970 take from 2004 to 2109; ok is false if
+// there is another one. b must go on for eight bytes.
+func varint6(b []byte, pos int) (v uint64, ok bool) {
+	const more, last = 0x8080808080, 0x80 << 40
+	x := binary.LittleEndian.Uint64(b[pos:])
+	if x&(more|last) != more {
+		return 0, false
+	}
+	return x&0x7f | x>>1&(0x7f<<7) | x>>2&(0x7f<<14) | x>>3&(0x7f<<21) | x>>4&(0x7f<<28) | x>>5&(0x7f<<35), true
 }
 
 // block reads the length of a length-delimited field and returns where its content starts and ends; start is

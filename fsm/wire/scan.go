@@ -85,12 +85,7 @@ func (r *Request) add(head, start, end int) *Series {
 
 // finish gives the series its identity and adds it to the sums.
 func (r *Request) finish(s *Series) {
-	if r.named.touched {
-		group, source := r.named.identity()
-		s.Identity = r.intern(group, source)
-	} else {
-		s.Identity = r.intern(nil, nil)
-	}
+	s.Identity = r.intern(r.named.identity(r.raw))
 	id := &r.Identities[s.Identity]
 	id.Series++
 	s.Group, s.Source = id.Group, id.Source

@@ -1,5 +1,7 @@
 package wire
 
+import "encoding/binary"
+
 // scanV1 reads a prometheus.WriteRequest: series as field 1, metadata as field 3.
 func (r *Request) scanV1() error {
 	b := r.raw
@@ -65,54 +67,40 @@ func (r *Request) checkExtra() error {
 	return nil
 }
 
+// seriesV1 reads a series. What all encoders write, labels first and then one sample, goes through shortLabels and
+// shortSample; the loop takes what they leave, which may be everything.
 func (r *Request) seriesV1(b []byte, pos int, s *Series) error {
 	r.named.reset(len(r.matcher.pairs))
-	c := labelCheck{}
+	var c labelCheck
+	pos = r.shortLabels(b, pos, s, &c)
+	pos = r.shortSample(b, pos, s)
 	for pos < len(b) {
 		head := pos
-		num, typ, p, err := header(b, pos)
+		num, start, end, err := seriesField(b, pos)
 		if err != nil {
 			return err
 		}
-		if num > 4 {
-			if pos, err = skip(b, pos); err != nil {
-				return err
-			}
-			continue
-		}
-		if typ != typeBytes {
-			return wrongType(pos, typ, "labels, samples, exemplars or histograms of a series")
-		}
-		start, end := block(b, p)
-		if start < 0 {
-			return damage(b, p, start, "labels, samples, exemplars or histograms of a series")
-		}
 		pos = end
 		switch num {
-		case 1:
+		case fieldLabels:
 			l, err := readLabel(b[:end], start)
 			if err != nil {
 				return err
 			}
-			if c.count == 0 {
-				c.from = head
-			}
-			c.to = end
-			c.bytes += end - head
 			r.labelV1(s, &c, l, head, end)
-		case 2:
+		case fieldSamples:
 			t, err := sampleTime(b[:end], start, 2)
 			if err != nil {
 				return err
 			}
 			s.Counts.at(t)
 			s.Counts.Floats++
-		case 3:
+		case exemplarsV1:
 			if err := checkExemplarV1(b[:end], start); err != nil {
 				return err
 			}
 			s.Counts.Exemplars++
-		default:
+		case histogramsV1:
 			if err := r.histogram(b[:end], start, s); err != nil {
 				return err
 			}
@@ -121,6 +109,77 @@ func (r *Request) seriesV1(b []byte, pos int, s *Series) error {
 	r.judgeLabels(s, &c)
 	r.judgeSize(s, c.bytes, 0)
 	return nil
+}
+
+// shortLabels reads the labels at the beginning of a series for as long as they are written as every encoder does
+// (name, value, nothing else, all lengths below 128) and returns where it stopped. It is the hottest loop of all and
+// does in one go what labelV1 does for any label.
+func (r *Request) shortLabels(b []byte, pos int, s *Series, c *labelCheck) int {
+	const label, name, value = fieldLabels<<3 | typeBytes, 1<<3 | typeBytes, 2<<3 | typeBytes
+	raw, filter := r.raw, r.matcher.filter
+	c.from = pos
+	for pos+4 <= len(b) && b[pos] == label && b[pos+2] == name && b[pos+1] < 0x80 {
+		n, start := int(b[pos+3]), pos+4
+		v, end := start+n, pos+2+int(b[pos+1])
+		if end > len(b) || v+2 > end || b[v] != value || v+2+int(b[v+1]) != end || start+8 > len(raw) {
+			break // all this implies lengths below 128
+		}
+		prefix := binary.BigEndian.Uint64(raw[start:])
+		if n < 8 {
+			prefix &= ^uint64(0) << (64 - 8*uint(n))
+		}
+		last := c.last
+		c.last = span{int32(start), int32(v)}
+		if prefix <= c.prefix && c.count > 0 && (prefix < c.prefix || string(raw[start:v]) <= string(raw[last.start:last.end])) {
+			s.sorted = false
+		}
+		c.prefix = prefix
+		c.count++
+		switch {
+		case prefix == metricPrefix && n == len(metricName):
+			c.metric, c.hasMetric = span{int32(v + 2), int32(end)}, true
+		case n == 0:
+			c.nameless = true
+		}
+		if filter&filterBit(prefix, n) != 0 {
+			r.watchedV1(s, labelSpan{c.last, span{int32(v + 2), int32(end)}}, prefix, pos, end)
+		}
+		pos = end
+	}
+	c.to, c.bytes = pos, pos-c.from
+	return pos
+}
+
+// shortSample reads one sample at pos if it is written as every encoder does, with a value that is not zero and a
+// time of our days.
+func (r *Request) shortSample(b []byte, pos int, s *Series) int {
+	const size = 1 + 8 + 1 + 6
+	end := pos + 2 + size
+	if end > len(b) || end+2 > len(r.raw) || b[pos] != fieldSamples<<3|typeBytes || b[pos+1] != size ||
+		b[pos+2] != 1<<3|typeFixed64 || b[pos+11] != 2<<3|typeVarint {
+		return pos
+	}
+	t, ok := varint6(r.raw, pos+12)
+	if !ok {
+		return pos
+	}
+	s.Counts.at(int64(t))
+	s.Counts.Floats++
+	return end
+}
+
+// seriesField reads any field of a series; what is not known in 1.0 is skipped.
+func seriesField(b []byte, pos int) (num int32, start, end int, err error) {
+	num, typ, p, err := header(b, pos)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	if num > histogramsV1 {
+		end, err = skip(b, pos)
+		return num, p, end, err
+	}
+	start, end, err = content(b, p, typ, "labels, samples, exemplars or histograms of a series")
+	return num, start, end, err
 }
 
 // histogram reads one histogram of a series, in either protocol.
@@ -141,24 +200,38 @@ func (r *Request) histogram(b []byte, pos int, s *Series) error {
 func (r *Request) labelV1(s *Series, c *labelCheck, l labelSpan, head, end int) {
 	off, n := int(l.name.start), l.name.len()
 	prefix := prefixOf(r.raw, off, n)
-	if c.count > 0 && prefix <= c.prefix && (prefix < c.prefix || string(r.bytes(l.name)) <= string(r.bytes(c.last))) {
+	if prefix <= c.prefix && c.count > 0 && (prefix < c.prefix || string(r.bytes(l.name)) <= string(r.bytes(c.last))) {
 		s.sorted = false
+	}
+	if c.count == 0 {
+		c.from = head // shortLabels found none
 	}
 	c.prefix, c.last = prefix, l.name
 	c.count++
+	c.to = end
+	c.bytes += end - head
 	switch {
+	case prefix == metricPrefix && n == len(metricName):
+		c.metric, c.hasMetric = l.value, true
 	case n == 0:
 		c.nameless = true
-	case n == len(metricName) && prefix == metricPrefix:
-		c.metric, c.hasMetric = l.value, true
 	}
-	if w := r.matcher.find(r.raw, off, n, prefix); w != nil {
-		r.named.note(w, r.bytes(l.value))
-		if w.replica {
-			r.cuts = append(r.cuts, span{int32(head), int32(end)})
-			s.cuts++
-			s.Replica = true
-		}
+	if r.matcher.filter&filterBit(prefix, n) != 0 {
+		r.watchedV1(s, l, prefix, head, end)
+	}
+}
+
+// watchedV1 looks whether a label is one of those that identify.
+func (r *Request) watchedV1(s *Series, l labelSpan, prefix uint64, head, end int) {
+	w := r.matcher.find(r.raw, int(l.name.start), l.name.len(), prefix)
+	if w == nil {
+		return
+	}
+	r.named.note(w, l.value)
+	if w.replica {
+		r.cuts = append(r.cuts, span{int32(head), int32(end)})
+		s.cuts++
+		s.Replica = true
 	}
 }
 

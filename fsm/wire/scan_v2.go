@@ -180,7 +180,7 @@ func (r *Request) labelV2(s *Series, c *labelCheck, nameRef, valueRef uint32) {
 		c.metric, c.hasMetric = value.span, true
 	}
 	if name.watched != nil {
-		r.named.note(name.watched, r.bytes(value.span))
+		r.named.note(name.watched, value.span)
 		s.Replica = s.Replica || name.watched.replica
 	}
 }
