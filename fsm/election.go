@@ -78,7 +78,7 @@ func (r *rule) choose() (to, reason string) {
 	case r.now.Sub(r.since()) < r.p.FailoverTimeout: // one automatic change at a time
 		return "", ""
 	}
-	if to := r.best(r.heavier); to != "" {
+	if to := r.best(r.heavier); to != "" && r.g.Promoted != r.g.Current {
 		return to, ReasonWeight
 	}
 	if r.silent(r.g.Current) {
@@ -96,10 +96,13 @@ func (r *rule) heavier(name string, a Arrival) bool {
 // newer: has what the current source did not deliver.
 func (r *rule) newer(_ string, a Arrival) bool { return a.Newest > r.g.Watermark }
 
-// ahead: so far before a current source that is not catching up that it must have a fault of its own.
+// ahead: so far before a current source that is not catching up that it must have a fault of its own. Where requests come
+// rarely, two usual intervals are no lag: one is the difference between two sources that scrape at different moments.
 func (r *rule) ahead(_ string, a Arrival) bool {
-	gained := latest(r.arrivals[r.g.Current].GainedAt, r.leaderSince, r.since())
-	return a.Newest-r.g.Watermark >= r.p.MaxLag.Milliseconds() && r.reachesBack(a) &&
+	current := r.arrivals[r.g.Current]
+	lag := max(r.p.MaxLag, 2*current.Interval, 2*a.Interval)
+	gained := latest(current.GainedAt, r.leaderSince, r.since())
+	return a.Newest-r.g.Watermark >= lag.Milliseconds() && r.reachesBack(a) &&
 		r.now.Sub(gained) >= r.p.FailoverTimeout
 }
 

@@ -14,14 +14,14 @@ const FeatureLevel = 1
 
 // Why a command was not applied. The text that wraps them says what would have been right.
 var (
-	ErrEpoch     = errors.New("the group's epoch is another one")          // Elect: somebody was faster
-	ErrOverruled = errors.New("an operator's wish stands against it")      // Elect, SourceOp
+	ErrEpoch     = errors.New("the group's epoch is another one")           // Elect: somebody was faster
+	ErrOverruled = errors.New("an operator's wish stands against it")       // Elect, SourceOp
 	ErrCursor    = errors.New("the destination's cursor is somewhere else") // Cursor, DeadLetter
-	ErrBooks     = errors.New("the books would not balance")               // Cursor, Books
-	ErrUnknown   = errors.New("unknown")                                   // a name that the state does not have
-	ErrLimit     = errors.New("a limit is reached")                        // groups, destinations
-	ErrInUse     = errors.New("still in use")                              // forget, purge, replay
-	ErrUUID      = errors.New("the cluster has another UUID")              // ClusterOp
+	ErrBooks     = errors.New("the books would not balance")                // Cursor, Books
+	ErrUnknown   = errors.New("unknown")                                    // a name that the state does not have
+	ErrLimit     = errors.New("a limit is reached")                         // groups, destinations
+	ErrInUse     = errors.New("still in use")                               // forget, purge, replay
+	ErrUUID      = errors.New("the cluster has another UUID")               // ClusterOp
 	ErrSnapshot  = errors.New("fsm: malformed snapshot")
 )
 
@@ -45,7 +45,7 @@ type FSM struct {
 	fatal  func(error)
 
 	mu      sync.RWMutex
-	state          // guarded by mu
+	state         // guarded by mu
 	broken  error // set once: why nothing is applied any more
 	changed chan struct{}
 

@@ -199,10 +199,10 @@ func (f *FSM) applyElect(e *Elect) error {
 	g.record(Change{
 		At: e.Time, Epoch: g.epoch, From: g.currentName(), To: to.name, Reason: e.Reason, Boundary: e.Boundary,
 	})
-	g.current, g.since = to, e.Time
-	if g.promoted != to.name {
-		g.promoted = ""
+	if g.promoted != to.name && !yields(e.Reason) {
+		g.promoted = "" // another took over
 	}
+	g.current, g.since = to, e.Time
 	g.touch(e.Time)
 	return nil
 }
@@ -222,11 +222,15 @@ func (g *group) permits(e *Elect) error {
 		return fmt.Errorf("%w: it is current already", ErrEpoch)
 	case g.pinned != "" && g.pinned != e.To:
 		return fmt.Errorf("%w: %q is pinned", ErrOverruled, g.pinned)
-	case g.promoted != "" && g.promoted != e.To && (e.Reason == ReasonWeight || e.Reason == ReasonLag):
+	case g.promoted != "" && g.promoted == g.currentName() && yields(e.Reason):
 		return fmt.Errorf("%w: %q was promoted", ErrOverruled, g.promoted)
 	}
 	return nil
 }
+
+// yields says whether a change for this reason gives way to a promotion. Where the two cross on their way into the log,
+// the promotion stays and is carried out next.
+func yields(reason string) bool { return reason == ReasonWeight || reason == ReasonLag }
 
 func (g *group) record(c Change) {
 	if len(g.history) >= HistoryMax {
