@@ -33,6 +33,7 @@ type group struct {
 	books            SampleBooks
 	standby          StandbyBooks
 	history          []Change
+	changes          map[string]uint64 // of the current source, by reason
 }
 
 type source struct {
@@ -49,7 +50,7 @@ func (g *group) copy() Group {
 		Watermark: g.watermark, Books: g.books, Standby: g.standby,
 		History: append([]Change{}, g.history...), Sources: make([]Source, 0, len(g.sources)),
 	}
-	c.Books.Rejected = cloneCounts(g.books.Rejected)
+	c.Books.Rejected, c.Changes = cloneCounts(g.books.Rejected), cloneCounts(g.changes)
 	for _, s := range g.sortedSources() {
 		c.Sources = append(c.Sources, s.copy())
 	}
@@ -237,6 +238,10 @@ func (g *group) record(c Change) {
 		g.history = append(g.history[:0], g.history[len(g.history)-HistoryMax+1:]...)
 	}
 	g.history = append(g.history, c)
+	if g.changes == nil {
+		g.changes = make(map[string]uint64)
+	}
+	g.changes[c.Reason]++
 }
 
 // applySource notes an operator's wish. It changes nobody's turn: the leader's next election does.

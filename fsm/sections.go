@@ -248,6 +248,7 @@ func (e *encoder) group(g *group) {
 	for i := range g.history {
 		e.change(&g.history[i])
 	}
+	e.counts(g.changes)
 }
 
 func (d *decoder) group(s *state) {
@@ -270,6 +271,7 @@ func (d *decoder) group(s *state) {
 	for range d.count() {
 		g.history = append(g.history, d.change())
 	}
+	g.changes = d.counts()
 	if d.must(s.groups[g.id] == nil && g.books.Balanced() && g.standby.Balanced() && len(g.history) <= HistoryMax) {
 		s.groups[g.id] = g
 	}

@@ -1,0 +1,170 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/highlander-io/highlander/config"
+)
+
+// gateInterval is how often the reasons to refuse writes are looked at; between two looks writes cost one
+// atomic load.
+const gateInterval = 100 * time.Millisecond
+
+// compactionInterval is how often a full log is compacted.
+const compactionInterval = time.Second
+
+var (
+	errStopping      = errors.New("this node is shutting down")
+	errNoDestination = errors.New("no destination is registered: configure remote_write")
+)
+
+// Gate returns why writes must be refused at the moment, nil if they need not.
+func (s *Server) Gate() error {
+	if s.stopping.Load() {
+		return errStopping
+	}
+	if reason := s.gate.Load(); reason != nil {
+		return *reason
+	}
+	return nil
+}
+
+// runGate keeps the gate's answer up to date, on every node: whoever becomes leader has it.
+func (s *Server) runGate(ctx context.Context) error {
+	ticker := time.NewTicker(gateInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if reason := s.refusal(); reason != nil {
+			s.gate.Store(&reason)
+		} else {
+			s.gate.Store(nil)
+		}
+	}
+}
+
+// refusal names the first reason to refuse writes. Full storage is one under `when_full: drop_oldest` as well:
+// dropping takes a moment, and the sources hold meanwhile.
+func (s *Server) refusal() error {
+	if err := s.node.ForeignDialed(); err != nil {
+		return err
+	}
+	if len(s.state.Destinations()) == 0 {
+		return errNoDestination
+	}
+	if full := s.full(); full != "" {
+		return fmt.Errorf("storage is full: %s", full)
+	}
+	if name, over := s.overBacklog(); over {
+		return fmt.Errorf("the backlog of destination %s is at its max_backlog_bytes", name)
+	}
+	return nil
+}
+
+// full says which node's storage is full, and why. The fullest node decides, as every node holds the same log.
+func (s *Server) full() string {
+	if own := s.storage.State().full; own != "" {
+		return own
+	}
+	for _, member := range s.node.Members() {
+		if member.Reachable && member.Info.Full && member.UUID != s.identity.UUID {
+			return fmt.Sprintf("node %s is at its limit", member.Name)
+		}
+	}
+	return ""
+}
+
+// overBacklog names a destination whose backlog is above its own bound.
+func (s *Server) overBacklog() (name string, over bool) {
+	for _, destination := range s.Config().RemoteWrite {
+		if destination.MaxBacklogBytes == 0 {
+			continue
+		}
+		state, known := s.state.Destination(destination.Name)
+		if known && state.Backlog.Bytes > uint64(destination.MaxBacklogBytes) {
+			return destination.Name, true
+		}
+	}
+	return "", false
+}
+
+// runRoom makes room while this node leads, where the operator chose `when_full: drop_oldest`.
+func (s *Server) runRoom(ctx context.Context) error {
+	ticker := time.NewTicker(gateInterval)
+	defer ticker.Stop()
+	var dropped uint64 // first index of the log when something was dropped for its sake
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if s.Config().Storage.WhenFull != config.DropOldest {
+			continue
+		}
+		name, over := s.overBacklog()
+		if !over {
+			// What was dropped gives space back only when the log has been compacted: one drop for each time.
+			first := s.log.Info().FirstIndex
+			if s.full() == "" || first == dropped {
+				continue
+			}
+			name, dropped = s.largestLag(), first
+		}
+		if err := s.drop(ctx, name); err != nil && ctx.Err() == nil {
+			s.logger.Error("cannot drop the oldest batches", "destination", name, "err", err)
+		}
+	}
+}
+
+// largestLag names the destination with the largest backlog, empty if none has any.
+func (s *Server) largestLag() (name string) {
+	var most uint64
+	for _, destination := range s.state.Destinations() {
+		if destination.Backlog.Bytes > most {
+			name, most = destination.Name, destination.Backlog.Bytes
+		}
+	}
+	return name
+}
+
+// dropShare is the part of a backlog that is dropped at once: enough that dropping does not become the normal
+// state, little enough to lose no more than needed.
+const dropShare = 10
+
+func (s *Server) drop(ctx context.Context, name string) error {
+	destination, known := s.state.Destination(name)
+	if !known {
+		return nil
+	}
+	return s.egress.DropOldest(ctx, name, destination.Backlog.Bytes/dropShare)
+}
+
+// runCompaction takes a snapshot when storage is full and the floor has moved since the last one: snapshots
+// follow applied bytes, and a full log takes none.
+func (s *Server) runCompaction(ctx context.Context) error {
+	ticker := time.NewTicker(compactionInterval)
+	defer ticker.Stop()
+	var done uint64
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if s.storage.State().full == "" {
+			continue
+		}
+		if floor := s.state.Floor(); floor > done {
+			s.node.Compact()
+			done = floor
+		}
+	}
+}

@@ -1,0 +1,45 @@
+package server
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/highlander-io/highlander/cluster"
+	"github.com/highlander-io/highlander/config"
+	"github.com/highlander-io/highlander/wal"
+)
+
+// Recover makes the node in a stopped node's data directory a cluster of one with a new cluster UUID and every
+// batch it holds. It is for the last node left of a lost majority; the members that are gone are refused
+// should they come back.
+func Recover(c config.Config, logger *slog.Logger) (err error) {
+	dir, err := cluster.OpenDir(c.Storage.Path, c.Node.ID, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	log, err := wal.Open(wal.Options{
+		Dir: filepath.Join(c.Storage.Path, "wal"), SegmentBytes: segmentBytes(c.Storage), Logger: logger,
+	})
+	if err != nil {
+		return explainDamage(err, c.Storage.Path)
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	return cluster.Recover(dir, log, cluster.RecoverOptions{
+		AdvertiseAddress: cmp.Or(c.Cluster.AdvertiseAddress, c.Cluster.BindAddress), Logger: logger,
+	})
+}
+
+// explainDamage says what to do about a log that is damaged where a crash cannot have damaged it.
+func explainDamage(err error, dir string) error {
+	var corrupt *wal.CorruptError
+	if !errors.As(err, &corrupt) {
+		return err
+	}
+	return fmt.Errorf("%w; this node must not start with it: as a member of a cluster, move %s away and start again with the same "+
+		"configuration, and it gets its data from the others; a single node can be looked at with `highlander wal verify --storage.path %s`",
+		err, dir, dir)
+}

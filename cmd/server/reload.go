@@ -1,0 +1,56 @@
+package server
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/highlander-io/highlander/config"
+)
+
+// Reload reads the configuration file again and puts it into force. A bad file changes nothing: the last good
+// one stays, and the error says why.
+func (s *Server) Reload() error {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	err := s.reload()
+	if err != nil {
+		s.metrics.reloadOK.Set(0)
+		s.logger.Error("reload failed, the last good configuration stays", "err", err)
+		return err
+	}
+	s.metrics.reloadOK.Set(1)
+	s.metrics.reloadTime.Set(float64(time.Now().UnixNano()) / 1e9)
+	return nil
+}
+
+func (s *Server) reload() error {
+	if s.options.ConfigFile == "" {
+		return fmt.Errorf("there is no configuration file to read: the node was started without --config.file")
+	}
+	next, warnings, err := config.Load(s.options.ConfigFile)
+	if err != nil {
+		return err
+	}
+	if s.options.Overrides != nil {
+		if err := s.options.Overrides(&next); err != nil {
+			return err
+		}
+	}
+	if err := next.Validate(); err != nil {
+		return err
+	}
+	if err := s.egress.Reload(destinations(&next)); err != nil {
+		return err
+	}
+	s.ingest.Reload(ingestOptions(&next))
+	if keys := fixedKeys(s.Config(), &next); len(keys) > 0 {
+		s.logger.Warn("these sections changed, but need a restart", "sections", strings.Join(keys, ", "))
+	}
+	for _, warning := range warnings {
+		s.logger.Warn("configuration", "warning", warning.String())
+	}
+	s.config.Store(&next)
+	s.logger.Info("configuration reloaded", "file", s.options.ConfigFile, "config_hash", next.Hash())
+	return nil
+}

@@ -1,0 +1,182 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// storageInterval is how often the disk is looked at. At 100 MB/s it leaves 10 MB between two looks,
+	// far less than any sensible reserve.
+	storageInterval = 100 * time.Millisecond
+	// spareBytesMax bounds the ballast file that is given back when the disk has nothing left.
+	spareBytesMax = 16 << 20
+	// growthHalfLife is how quickly the estimate of highlander_storage_full_in_seconds forgets.
+	growthHalfLife = time.Minute
+)
+
+// diskState is one look at the disk.
+type diskState struct {
+	freeBytes int64
+	walBytes  int64
+	full      string  // empty, or the limit that is reached, for people
+	fullIn    float64 // seconds until a limit is reached at the present growth; +Inf if the backlog does not grow
+}
+
+// storage watches the disk that holds the log: it says when writes must be refused, and keeps a spare file
+// whose space is given back when nothing else is left, so that cursor entries, votes and snapshots go on.
+type storage struct {
+	dir           string
+	maxBytes      int64
+	minFreeBytes  int64
+	walBytes      func() int64
+	backlogBytes  func() uint64
+	logger        *slog.Logger
+	state         atomic.Pointer[diskState]
+	growth        float64 // bytes per second, decaying average
+	lastBacklog   uint64
+	lastLook      time.Time
+	spareReleased bool
+}
+
+func newStorage(dir string, maxBytes, minFreeBytes int64, walBytes func() int64, backlogBytes func() uint64, logger *slog.Logger) *storage {
+	return &storage{
+		dir: dir, maxBytes: maxBytes, minFreeBytes: minFreeBytes,
+		walBytes: walBytes, backlogBytes: backlogBytes, logger: logger,
+	}
+}
+
+// Open makes the spare file and takes the first look.
+func (s *storage) Open(now time.Time) error {
+	if err := s.fillSpare(); err != nil && !errors.Is(err, unix.ENOSPC) {
+		return err
+	}
+	return s.look(now)
+}
+
+// Run looks at the disk until ctx ends.
+func (s *storage) Run(ctx context.Context) error {
+	ticker := time.NewTicker(storageInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			if err := s.look(now); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// State returns the last look.
+func (s *storage) State() diskState { return *s.state.Load() }
+
+func (s *storage) look(now time.Time) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(s.dir, &fs); err != nil {
+		return fmt.Errorf("storage: statfs %s: %w", s.dir, err)
+	}
+	next := &diskState{freeBytes: int64(fs.Bavail) * fs.Bsize, walBytes: s.walBytes()}
+	previous := s.state.Load()
+	wasFull := previous != nil && previous.full != ""
+	next.full = s.limit(next, wasFull)
+	next.fullIn = s.fullIn(next, now)
+	s.state.Store(next)
+	s.tendSpare(next)
+	if (next.full != "") != wasFull {
+		if wasFull {
+			s.logger.Info("storage has room again", "free_bytes", next.freeBytes, "wal_bytes", next.walBytes)
+		} else {
+			s.logger.Warn("storage is full", "reason", next.full, "free_bytes", next.freeBytes, "wal_bytes", next.walBytes)
+		}
+	}
+	return nil
+}
+
+// limit names the limit that is reached. Once full, a little more room than the limit is wanted before
+// writes go on, else they would flap at the edge.
+func (s *storage) limit(now *diskState, wasFull bool) string {
+	slackFree, slackMax := int64(0), int64(0)
+	if wasFull {
+		slackFree, slackMax = s.minFreeBytes/16, s.maxBytes/64
+	}
+	if s.maxBytes > 0 && now.walBytes > s.maxBytes-slackMax {
+		return fmt.Sprintf("the log holds %d bytes, storage.max_bytes is %d", now.walBytes, s.maxBytes)
+	}
+	if now.freeBytes < s.minFreeBytes+slackFree {
+		return fmt.Sprintf("%d bytes are free on the disk, storage.min_free_bytes is %d", now.freeBytes, s.minFreeBytes)
+	}
+	return ""
+}
+
+// fullIn divides the room left by the growth of the backlog. The log itself is no measure: it grows and
+// shrinks by whole segments while nothing is wrong.
+func (s *storage) fullIn(state *diskState, now time.Time) float64 {
+	backlog := s.backlogBytes()
+	if elapsed := now.Sub(s.lastLook).Seconds(); !s.lastLook.IsZero() && elapsed > 0 {
+		rate := (float64(backlog) - float64(s.lastBacklog)) / elapsed
+		keep := math.Exp2(-elapsed / growthHalfLife.Seconds())
+		s.growth = s.growth*keep + rate*(1-keep)
+	}
+	s.lastBacklog, s.lastLook = backlog, now
+	if state.full != "" {
+		return 0
+	}
+	if s.growth < 1 {
+		return math.Inf(1)
+	}
+	room := float64(state.freeBytes - s.minFreeBytes)
+	if s.maxBytes > 0 {
+		room = math.Min(room, float64(s.maxBytes-state.walBytes))
+	}
+	return math.Max(room, 0) / s.growth
+}
+
+// tendSpare gives the spare file's space back when the disk has nothing left, and takes it again when there
+// is room.
+func (s *storage) tendSpare(now *diskState) {
+	size := s.spareBytes()
+	switch {
+	case !s.spareReleased && now.freeBytes < size/4:
+		if err := os.Truncate(s.sparePath(), 0); err != nil {
+			s.logger.Error("cannot release the spare file", "err", err)
+			return
+		}
+		s.spareReleased = true
+		s.logger.Warn("disk has no room left, spare file released", "free_bytes", now.freeBytes, "spare_bytes", size)
+	case s.spareReleased && now.freeBytes > 4*size:
+		if err := s.fillSpare(); err == nil {
+			s.logger.Info("spare file taken again", "spare_bytes", size)
+		}
+	}
+}
+
+func (s *storage) sparePath() string { return filepath.Join(s.dir, "spare") }
+
+// spareBytes stays well below the reserve: with a reserve of a few MiB the spare must not eat it up.
+func (s *storage) spareBytes() int64 { return min(spareBytesMax, max(s.minFreeBytes/4, 1<<20)) }
+
+func (s *storage) fillSpare() (err error) {
+	file, err := os.OpenFile(s.sparePath(), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("storage: open spare file: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if err := unix.Fallocate(int(file.Fd()), 0, 0, s.spareBytes()); err != nil {
+		s.spareReleased = true
+		return errors.Join(fmt.Errorf("storage: allocate %d bytes for the spare file: %w", s.spareBytes(), err), file.Truncate(0))
+	}
+	s.spareReleased = false
+	return nil
+}
