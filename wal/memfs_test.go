@@ -31,6 +31,8 @@ type memFS struct {
 	trace   map[Op]int        // how often each label was seen
 	space   int64             // bytes left, if limited
 	limited bool
+
+	readBytes int // by ReadAt
 }
 
 type inode struct {
@@ -245,6 +247,7 @@ func (f *memFile) ReadAt(op Op, p []byte, off int64) (int, error) {
 		return 0, io.EOF
 	}
 	n := copy(p, f.inode.data[off:])
+	f.fs.readBytes += n
 	if n < len(p) {
 		return n, io.EOF
 	}

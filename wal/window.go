@@ -40,7 +40,7 @@ func (w *window) at(off int64, need int) ([]byte, error) {
 	}
 	w.ahead = min(2*w.ahead, windowBytesMax)
 	if cap(w.buf) < size {
-		grown := make([]byte, max(size, w.ahead))
+		grown := make([]byte, max(int64(size), min(int64(w.ahead), w.limit)))
 		copy(grown, held)
 		w.buf = grown
 	} else {
