@@ -101,8 +101,12 @@ func (c *Cluster) agreed() (*Node, error) {
 		return nil, errors.New("nobody leads")
 	}
 	for _, n := range c.Running() {
-		if s, err := n.Status(); err != nil || s.Cluster.Leader != leader.ID {
-			return nil, fmt.Errorf("%s sees leader %q, %s leads (%v)", n.ID, s.Cluster.Leader, leader.ID, err)
+		s, err := n.Status()
+		if err != nil {
+			return nil, err
+		}
+		if s.Cluster.Leader != leader.ID {
+			return nil, fmt.Errorf("%s sees leader %q, %s leads", n.ID, s.Cluster.Leader, leader.ID)
 		}
 	}
 	return leader, nil

@@ -361,11 +361,11 @@ func TestRealPrometheusAndVictoriaMetrics(t *testing.T) {
 	})
 	Eventually(t, "scrapes", func() error { return unless(e.Scrapes(1) >= 5) })
 	stored := p.Samples("numbered_total")
-	p.Stop()
 	if len(stored) < 12 {
 		t.Fatalf("%d samples stored, want 12 or more", len(stored))
 	}
 	Eventually(t, "the samples at VictoriaMetrics", func() error {
 		return unless(len(vm.Export(`{prom="a",__name__="numbered_total"}`)) >= len(stored))
 	})
+	p.Stop()
 }

@@ -1,0 +1,77 @@
+# make build   bin/highlander: static, version stamped
+# make test    everything that must pass: unit, system and peer tests (installs Debian packages as root)
+# make check   format, vet, lint, race, a short run of every fuzz target
+# make bench   hot paths, and the whole binary beside vmagent
+# make demo    three nodes, two Prometheus servers, VictoriaMetrics; CHAOS=1 kills some of them
+# make soak    the system tests in random order again and again for SOAK_MINUTES
+# make clean
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+GOLANGCI := v2.15.0
+FUZZTIME ?= 10s
+SOAK_MINUTES ?= 60
+
+.PHONY: build test check fmt vet lint race fuzz bench demo soak deps clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/highlander ./cmd/highlander
+
+deps:
+	scripts/deps
+
+# The system tests run real processes with real election timeouts, so packages are tested one after another where
+# they would starve each other: first all but the system tests, then those, then the peers.
+test: deps build vet
+	go test $$(go list ./... | grep -v /test/system)
+	HIGHLANDER_BINARY=$(CURDIR)/bin/highlander go test -timeout 15m ./test/system
+	cd test/prompeer && HIGHLANDER_BINARY=$(CURDIR)/bin/highlander go test -timeout 5m ./...
+
+vet:
+	go vet ./...
+	cd test/prompeer && go vet ./...
+
+check: fmt vet lint race fuzz
+
+fmt:
+	@bad=$$(gofmt -l .); if [ -n "$$bad" ]; then echo "not formatted:"; echo "$$bad"; exit 1; fi
+
+bin/golangci-lint-$(GOLANGCI):
+	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+	mv bin/golangci-lint $@
+
+lint: bin/golangci-lint-$(GOLANGCI)
+	$< run ./...
+
+race:
+	go test -race -short $$(go list ./... | grep -v /test/system)
+
+# Every Fuzz function of every package, one after another: go test fuzzes one target at a time.
+fuzz:
+	@for pkg in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "fuzz $$pkg $$target"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+bench: deps build
+	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v /test/)
+	go run ./test/bench -highlander $(CURDIR)/bin/highlander
+
+demo: deps build
+	CHAOS=$(CHAOS) scripts/demo
+
+# A round that fails ends the soak.
+soak: deps build
+	@end=$$((SECONDS + $(SOAK_MINUTES) * 60)); round=0; \
+	while [ $$SECONDS -lt $$end ]; do \
+	  round=$$((round + 1)); echo "soak: round $$round"; \
+	  HIGHLANDER_BINARY=$(CURDIR)/bin/highlander go test -count=1 -timeout 30m -shuffle on ./test/system; \
+	done; echo "soak: $$round rounds passed"
+
+clean:
+	rm -rf bin
