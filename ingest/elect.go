@@ -135,6 +135,9 @@ func (g *group) arrivals(l *leadership, current string) map[string]fsm.Arrival {
 		if a.Last.Before(refused) {
 			a.Last = refused
 		}
+		if a.GainedAt.Before(refused) {
+			a.GainedAt = refused
+		}
 		arrivals[name] = a
 	}
 	if _, seen := arrivals[current]; current != "" && !seen {
@@ -143,7 +146,7 @@ func (g *group) arrivals(l *leadership, current string) map[string]fsm.Arrival {
 		if last.Before(refused) {
 			last = refused
 		}
-		arrivals[current] = fsm.Arrival{Last: last, Interval: usual, KeptFrom: fsm.NoneKept}
+		arrivals[current] = fsm.Arrival{Last: last, Interval: usual, GainedAt: refused, KeptFrom: fsm.NoneKept}
 	}
 	return arrivals
 }

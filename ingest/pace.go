@@ -106,9 +106,12 @@ func (f *flow) rate(now time.Time) (float64, bool) {
 // gainSlack is by how much a lag must have shrunk to be more than jitter.
 const gainSlack = time.Second
 
-// gain notices when a source gains on real time: the smallest lag of its samples in one stretch of time is
-// smaller than that in the stretch before. Comparing single requests would not do, as samples come in steps.
+// gain notices when a source gains on real time. Samples come in steps, so the lag of the newest one swings by about the
+// usual interval even if nothing is gained. Two signs count: it falls by more than it swings, which a quick
+// replay shows at once; or its smallest value in one stretch of time is smaller than that in the stretch before, which
+// shows a slow one.
 type gain struct {
+	peak     time.Duration // the largest lag since the last gain
 	start    time.Time
 	min      time.Duration // of the stretch that began at start
 	before   time.Duration // of the stretch before; only if compared
@@ -116,21 +119,21 @@ type gain struct {
 	at       time.Time // when it last gained
 }
 
-// note takes the lag of the newest sample at a time; width is how long a stretch is.
-func (g *gain) note(lag time.Duration, now time.Time, width time.Duration) {
+// note takes the lag of the newest sample at a time; swing is by how much lags differ when nothing is gained. A
+// stretch must be longer.
+func (g *gain) note(lag time.Duration, now time.Time, swing, stretch time.Duration) {
 	passed := now.Sub(g.start)
 	switch {
-	case g.start.IsZero() || passed >= 2*width:
-		// Nothing was seen for a whole stretch. What comes after a pause may well be a replay, and if it is, the
-		// next stretch will show it.
+	case g.start.IsZero() || passed >= 2*stretch:
 		g.start, g.min, g.compared = now, lag, false
-	case passed >= width:
+	case passed >= stretch:
 		g.before, g.compared = g.min, true
 		g.start, g.min = now, lag
 	default:
 		g.min = min(g.min, lag)
 	}
-	if g.compared && g.min < g.before-gainSlack {
-		g.at = now
+	g.peak = max(g.peak, lag)
+	if g.peak-lag > swing+gainSlack || g.compared && g.min < g.before-gainSlack {
+		g.at, g.peak = now, lag
 	}
 }

@@ -120,3 +120,33 @@ func TestFlowIgnoresEmptyBodies(t *testing.T) {
 		t.Errorf("density %v", f.density)
 	}
 }
+
+func TestGain(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name    string
+		seconds int
+		lag     func(second int) time.Duration // of the newest sample
+		gained  bool                           // within the last 15 s
+	}{
+		{name: "keeps up", seconds: 120, lag: func(int) time.Duration { return time.Second }},
+		{name: "always two minutes behind", seconds: 120, lag: func(int) time.Duration { return 2 * time.Minute }},
+		{name: "behind, in steps", seconds: 120, lag: func(s int) time.Duration { return time.Minute + time.Duration(s%5)*time.Second }},
+		{name: "falls behind", seconds: 120, lag: func(s int) time.Duration { return time.Duration(s) * time.Second }},
+		{name: "replays fast", seconds: 20, lag: func(s int) time.Duration { return time.Hour - time.Duration(s)*time.Minute }, gained: true},
+		{name: "replays slowly", seconds: 60, lag: func(s int) time.Duration { return time.Hour - time.Duration(s)*time.Second/4 }, gained: true},
+		{name: "has replayed long ago", seconds: 120, lag: func(s int) time.Duration { return max(time.Second, time.Hour-time.Duration(s)*2*time.Minute) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var g gain
+			now := start
+			for s := range c.seconds {
+				now = start.Add(time.Duration(s) * time.Second)
+				g.note(c.lag(s), now, 5*time.Second, 15*time.Second/2)
+			}
+			if got := !g.at.IsZero() && now.Sub(g.at) < 15*time.Second; got != c.gained {
+				t.Errorf("gained %v (%v ago), want %v", got, now.Sub(g.at), c.gained)
+			}
+		})
+	}
+}

@@ -200,7 +200,7 @@ func (s *source) saw(newest int64, samples uint64, bytes int, current *source, o
 	}
 	if newest > s.newest {
 		s.newest = newest
-		s.gain.note(now.Sub(time.UnixMilli(newest)), now, s.patience(o))
+		s.gain.note(now.Sub(time.UnixMilli(newest)), now, freshSlack(s, s), s.patience(o)/2)
 	}
 	switch {
 	case current == nil || current == s || current.newest == 0 || s.newest < current.newest-freshSlack(s, current).Milliseconds():
@@ -216,6 +216,9 @@ func (s *source) arrival(interval time.Duration) fsm.Arrival {
 		Last: s.pace.last, Newest: s.newest, Interval: s.pace.interval, Weight: s.weight,
 		SteadySince: s.steady, FreshSince: s.fresh, GainedAt: s.gain.at,
 		KeptFrom: fsm.NoneKept,
+	}
+	if a.GainedAt.Before(s.steady) {
+		a.GainedAt = s.steady // who is back from a silence had no time to gain anything yet
 	}
 	if a.Interval == 0 {
 		a.Interval = interval
