@@ -141,11 +141,8 @@ func checkIdentity(t rapid.TB, r *Request, s *Series, labels []Label) {
 			want.Group, want.Source = value(p.Group), value(p.Replica)
 		}
 	}
-	if s.Group != want.Group || s.Source != want.Source {
-		t.Fatalf("identity %q %q, expected %+v", s.Group, s.Source, want)
-	}
-	if id := r.Identities[s.Identity]; id.Group != s.Group || id.Source != s.Source {
-		t.Fatalf("identity %+v of series with %q %q", id, s.Group, s.Source)
+	if id := r.Identities[s.Identity]; id.Group != want.Group || id.Source != want.Source {
+		t.Fatalf("identity %+v, expected %+v", id, want)
 	}
 	replica := slices.ContainsFunc(labels, func(l Label) bool { return l.Name == "__replica__" || l.Name == "prometheus_replica" })
 	if s.Replica != replica {
@@ -164,9 +161,8 @@ func checkLooks(t rapid.TB, r *Request, all []referenceSeries) {
 	}
 	i := 0
 	err = ScanIdentity(r.raw, r.Protocol, pairs, func(group, source []byte) {
-		s := &r.Series[i]
-		if string(group) != s.Group || string(source) != s.Source {
-			t.Fatalf("series %d: identity %q %q, Scan says %q %q", i, group, source, s.Group, s.Source)
+		if id := r.Identities[r.Series[i].Identity]; string(group) != id.Group || string(source) != id.Source {
+			t.Fatalf("series %d: identity %q %q, Scan says %+v", i, group, source, id)
 		}
 		i++
 	})

@@ -9,18 +9,19 @@ import (
 )
 
 // matcher finds the configured labels among a series' labels. It is built when the configuration changes, so that
-// the hot path compares nothing but a length bit and eight bytes for a label that is not configured.
+// the hot path looks at nothing but one byte of a table for a label that is not configured.
 type matcher struct {
-	pairs  []Pair
-	names  []watched
-	filter uint64 // has the bit of every watched name
+	pairs []Pair
+	names []watched
+	table [watchSlots]uint16 // by watchSlot: the first name of that slot, from 1
 }
 
 // watched is a label name that a pair mentions.
 type watched struct {
 	name    string
 	prefix  uint64
-	replica bool // some pair's replica label: it is removed
+	next    uint16 // another name of the same slot, from 1
+	replica bool   // some pair's replica label: it is removed
 	uses    []use
 }
 
@@ -28,6 +29,11 @@ type use struct {
 	pair    int
 	replica bool
 }
+
+const watchSlots = 64
+
+// watchSlot is a hash of a name's length and first byte.
+func watchSlot(prefix uint64, n int) uint { return (uint(prefix>>56)*5 + uint(n)) % watchSlots }
 
 func (m *matcher) set(l Labels) {
 	if slices.Equal(m.pairs, l.Pairs) {
@@ -41,32 +47,29 @@ func (m *matcher) set(l Labels) {
 }
 
 func (m *matcher) watch(name string, u use) {
-	if name == "" {
-		return
-	}
-	m.filter |= filterBit(prefixOf([]byte(name), 0, len(name)), len(name))
 	i := slices.IndexFunc(m.names, func(w watched) bool { return w.name == name })
 	if i < 0 {
+		if name == "" {
+			return
+		}
 		i = len(m.names)
-		m.names = append(m.names, watched{name: name, prefix: prefixOf([]byte(name), 0, len(name))})
+		prefix := prefixOf([]byte(name), 0, len(name))
+		slot := watchSlot(prefix, len(name))
+		m.names = append(m.names, watched{name: name, prefix: prefix, next: m.table[slot]})
+		m.table[slot] = uint16(i + 1)
 	}
 	m.names[i].uses = append(m.names[i].uses, u)
 	m.names[i].replica = m.names[i].replica || u.replica
 }
 
-// filterBit makes one of 64 bits of a name's length and first byte.
-func filterBit(prefix uint64, n int) uint64 { return 1 << ((uint(prefix>>56)*5 + uint(n)) & 63) }
-
 // find returns the watched name that is b[off:off+n], or nil.
 func (m *matcher) find(b []byte, off, n int, prefix uint64) *watched {
-	if m.filter&filterBit(prefix, n) == 0 {
-		return nil
-	}
-	for i := range m.names {
-		w := &m.names[i]
+	for i := m.table[watchSlot(prefix, n)]; i > 0; {
+		w := &m.names[i-1]
 		if w.prefix == prefix && w.name == string(b[off:off+n]) {
 			return w
 		}
+		i = w.next
 	}
 	return nil
 }
@@ -99,7 +102,8 @@ type named struct {
 
 func (n *named) reset(pairs int) {
 	if n.touched || len(n.values) != pairs {
-		n.values = append(n.values[:0], make([][2]span, pairs)...)
+		n.values = slices.Grow(n.values[:0], pairs)[:pairs]
+		clear(n.values)
 		n.touched = false
 	}
 }

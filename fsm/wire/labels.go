@@ -121,7 +121,7 @@ func (r *Request) judgeDuplicates(s *Series, c *labelCheck) {
 func (r *Request) readLabels(s *Series) {
 	r.labels = r.labels[:0]
 	if r.Protocol == V2 {
-		refs := r.refs[s.ref : s.ref+s.nrefs]
+		refs := r.labelRefs(s)
 		for i := 0; i+1 < len(refs); i += 2 {
 			r.labels = append(r.labels, labelSpan{r.symbols[refs[i]].span, r.symbols[refs[i+1]].span})
 		}
@@ -135,6 +135,12 @@ func (r *Request) readLabels(s *Series) {
 		}
 	}
 }
+
+// labelRefs are a 2.0 series' label references.
+func (r *Request) labelRefs(s *Series) []uint32 { return r.refs[s.from : s.from+s.n] }
+
+// replicaLabels are the fields of a 1.0 series that must go.
+func (r *Request) replicaLabels(s *Series) []span { return r.cuts[s.from : s.from+s.n] }
 
 func (r *Request) fields(s *Series) fields {
 	return fields{b: r.raw[:s.end], pos: int(s.start)}

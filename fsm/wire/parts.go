@@ -149,10 +149,10 @@ func (r *Request) writeUnitV1(dst []byte, u unit, strip bool, counts *Counts) []
 		return r.writePieceV1(dst, s, u, strip, counts)
 	}
 	counts.add(&s.Counts)
-	if !strip || s.cuts == 0 {
+	if !strip || s.n == 0 {
 		return append(dst, r.raw[s.head:s.end]...)
 	}
-	cuts := r.cuts[s.cut : s.cut+s.cuts]
+	cuts := r.replicaLabels(s)
 	size := int(s.end - s.start)
 	for _, c := range cuts {
 		size -= c.len()
@@ -196,7 +196,7 @@ func (r *Request) writePieceV1(dst []byte, s *Series, u unit, strip bool, counts
 }
 
 func (r *Request) isCut(s *Series, head int) bool {
-	for _, c := range r.cuts[s.cut : s.cut+s.cuts] {
+	for _, c := range r.replicaLabels(s) {
 		if int(c.start) == head {
 			return true
 		}

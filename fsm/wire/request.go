@@ -98,21 +98,20 @@ type Identity struct {
 	Series        int // how many series, good or bad, have it
 }
 
-// Series is one series of a request.
+// Series is one series of a request. Its group and source are those of Identities[Identity].
 type Series struct {
 	Counts   Counts
-	Group    string // from labels; empty if none
-	Source   string // from labels; empty if none
-	Identity int32  // index into Request.Identities
-	Replica  bool   // has a replica label to remove
 	Reason   string // "" = good, else a Reason constant
 	Detail   string // for people, only with a Reason
+	Identity int32  // index into Request.Identities
+	Replica  bool   // has a replica label to remove
 
-	head, start, end int32 // in the body: the field's tag, its content
-	cut, cuts        int32 // 1.0: its replica labels in Request.cuts
-	ref, nrefs       int32 // 2.0: its label references in Request.refs
-	sorted           bool  // labels in order, none twice
-	metadata         bool  // 2.0: has metadata
+	sorted   bool // labels in order, none twice
+	metadata bool // 2.0: has metadata
+	// Where it is in the body: the field's tag, its content.
+	head, start, end int32
+	// 1.0: its replica labels in Request.cuts; 2.0: its label references in Request.refs.
+	from, n int32
 }
 
 // Part is a stored body: a snappy block, with what it holds.

@@ -78,7 +78,7 @@ func (r *Request) add(head, start, end int) *Series {
 		r.Series = append(r.Series, Series{})
 	}
 	s := &r.Series[n]
-	*s = Series{head: int32(head), start: int32(start), end: int32(end), cut: int32(len(r.cuts)), ref: int32(len(r.refs)), sorted: true}
+	*s = Series{head: int32(head), start: int32(start), end: int32(end), from: int32(len(r.cuts)), sorted: true}
 	s.Counts.Series = 1
 	return s
 }
@@ -88,7 +88,6 @@ func (r *Request) finish(s *Series) {
 	s.Identity = r.intern(r.named.identity(r.raw))
 	id := &r.Identities[s.Identity]
 	id.Series++
-	s.Group, s.Source = id.Group, id.Source
 	if s.Reason != "" {
 		r.Bad++
 		r.Rejected.add(&s.Counts)

@@ -164,6 +164,7 @@ func TestDamageNamesPlaceAndExpectation(t *testing.T) {
 		{"cut off", good[:len(good)-3], V1, "remote write 1.0 body is damaged at byte 1: expected a series, got a length that leads past the end of its message at byte 33"},
 		{"not protobuf", []byte("{\"streams\": []}"), V1, "damaged at byte 2: expected the content of an unknown field"},
 		{"tag zero", []byte{0}, V1, "damaged at byte 0: expected a field number above zero, got 0"},
+		{"tag zero in a series", []byte{0x0a, 2, 0x02, 0}, V1, "damaged at byte 2: expected a field number above zero, got 0"},
 		{"end of a group", []byte{0x0c}, V1, "expected a field, got wire type 4"},
 		{"endless number", []byte("\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), V1, "got a number of more than ten bytes"},
 		{"series of wrong type", []byte{0x08, 1}, V1, "expected a series, got wire type 0"},
@@ -199,6 +200,8 @@ func TestEmptyBodiesAreLegal(t *testing.T) {
 	}
 }
 
+func identityOf(r *Request, i int) Identity { return r.Identities[r.Series[i].Identity] }
+
 func TestIdentity(t *testing.T) {
 	for _, c := range []struct {
 		labels        []string
@@ -223,8 +226,8 @@ func TestIdentity(t *testing.T) {
 			if err := r.Scan(raw, p, pairs); err != nil {
 				t.Fatal(err)
 			}
-			if s := r.Series[0]; s.Group != c.group || s.Source != c.source || s.Replica != c.replica || r.Replica != c.replica {
-				t.Errorf("%s %q: %q %q %v", p, c.labels, s.Group, s.Source, s.Replica)
+			if id := identityOf(&r, 0); id.Group != c.group || id.Source != c.source || r.Series[0].Replica != c.replica || r.Replica != c.replica {
+				t.Errorf("%s %q: %+v %v", p, c.labels, id, r.Replica)
 			}
 		}
 	}
@@ -237,14 +240,14 @@ func TestIdentityByOverlappingPairs(t *testing.T) {
 	if err := r.Scan(requestV1([]string{"__name__", "up", "a", "1", "c", "3"}), V1, l); err != nil {
 		t.Fatal(err)
 	}
-	if s := r.Series[0]; s.Group != "3" || s.Source != "1" || !s.Replica {
-		t.Fatalf("%+v", s)
+	if id := identityOf(&r, 0); id.Group != "3" || id.Source != "1" || !r.Series[0].Replica {
+		t.Fatalf("%+v", id)
 	}
 	if err := r.Scan(requestV1([]string{"__name__", "up", "d", "4"}), V1, l); err != nil {
 		t.Fatal(err)
 	}
-	if s := r.Series[0]; s.Group != "" || s.Source != "4" {
-		t.Fatalf("%+v", s)
+	if id := identityOf(&r, 0); id.Group != "" || id.Source != "4" {
+		t.Fatalf("%+v", id)
 	}
 }
 
@@ -261,15 +264,15 @@ func TestManyIdentities(t *testing.T) {
 		if len(r.Identities) != 25 {
 			t.Fatalf("%d identities, expected 25", len(r.Identities))
 		}
-		for i, s := range r.Series {
-			if id := r.Identities[s.Identity]; s.Source != series[i][3] || id.Source != s.Source || id.Group != s.Group || id.Series != 2 {
-				t.Fatalf("series %d: %q %q, %+v", i, s.Group, s.Source, id)
+		for i := range r.Series {
+			if id := identityOf(&r, i); id.Source != series[i][3] || id.Group != series[i][5] || id.Series != 2 {
+				t.Fatalf("series %d: %+v", i, id)
 			}
 		}
 		if err := r.Scan(requestV1([]string{"__name__", "up", "__replica__", "z"}), V1, pairs); err != nil {
 			t.Fatal(err)
 		}
-		if len(r.Identities) != 1 || r.Series[0].Source != "z" {
+		if len(r.Identities) != 1 || r.Identities[0].Source != "z" {
 			t.Fatalf("%+v", r.Identities)
 		}
 	}

@@ -116,7 +116,7 @@ func (r *Request) seriesV1(b []byte, pos int, s *Series) error {
 // does in one go what labelV1 does for any label.
 func (r *Request) shortLabels(b []byte, pos int, s *Series, c *labelCheck) int {
 	const label, name, value = fieldLabels<<3 | typeBytes, 1<<3 | typeBytes, 2<<3 | typeBytes
-	raw, filter := r.raw, r.matcher.filter
+	raw, table := r.raw, &r.matcher.table
 	c.from = pos
 	for pos+4 <= len(b) && b[pos] == label && b[pos+2] == name && b[pos+1] < 0x80 {
 		n, start := int(b[pos+3]), pos+4
@@ -141,7 +141,7 @@ func (r *Request) shortLabels(b []byte, pos int, s *Series, c *labelCheck) int {
 		case n == 0:
 			c.nameless = true
 		}
-		if filter&filterBit(prefix, n) != 0 {
+		if table[watchSlot(prefix, n)] != 0 {
 			r.watchedV1(s, labelSpan{c.last, span{int32(v + 2), int32(end)}}, prefix, pos, end)
 		}
 		pos = end
@@ -216,7 +216,7 @@ func (r *Request) labelV1(s *Series, c *labelCheck, l labelSpan, head, end int) 
 	case n == 0:
 		c.nameless = true
 	}
-	if r.matcher.filter&filterBit(prefix, n) != 0 {
+	if r.matcher.table[watchSlot(prefix, n)] != 0 {
 		r.watchedV1(s, l, prefix, head, end)
 	}
 }
@@ -230,7 +230,7 @@ func (r *Request) watchedV1(s *Series, l labelSpan, prefix uint64, head, end int
 	r.named.note(w, l.value)
 	if w.replica {
 		r.cuts = append(r.cuts, span{int32(head), int32(end)})
-		s.cuts++
+		s.n++
 		s.Replica = true
 	}
 }

@@ -75,7 +75,7 @@ func (r *Request) addSymbol(start, end int) {
 const refBytes = 12
 
 func (r *Request) seriesV2(b []byte, pos int, s *Series) error {
-	s.ref = int32(len(r.refs))
+	s.from = int32(len(r.refs))
 	weight := 0 // of the symbols that exemplars and metadata use
 	var m metadataV2
 	for pos < len(b) {
@@ -118,7 +118,7 @@ func (r *Request) seriesV2(b []byte, pos int, s *Series) error {
 		}
 		pos = end
 	}
-	s.nrefs = int32(len(r.refs)) - s.ref
+	s.n = int32(len(r.refs)) - s.from
 	if s.metadata {
 		s.Counts.Metadata = 1
 		weight += r.refWeight(s, m.help) + r.refWeight(s, m.unit)
@@ -143,7 +143,7 @@ func (r *Request) refWeight(s *Series, ref uint32) int {
 func (r *Request) labelsV2(s *Series, weight int) {
 	r.named.reset(len(r.matcher.pairs))
 	var c labelCheck
-	refs := r.refs[s.ref : s.ref+s.nrefs]
+	refs := r.labelRefs(s)
 	readable := len(refs)%2 == 0
 	if !readable {
 		r.refuse(s, ReasonBadSymbolRef, "%d label references, which is an odd number", len(refs))
@@ -157,7 +157,7 @@ func (r *Request) labelsV2(s *Series, weight int) {
 		r.labelV2(s, &c, refs[i], refs[i+1])
 	}
 	if !readable {
-		s.nrefs = 0
+		s.n = 0
 		return
 	}
 	r.judgeLabels(s, &c)

@@ -104,7 +104,7 @@ func (w *writerV2) unit(r *Request, u unit, strip bool, counts *Counts) {
 // labels puts the references of a series' labels, in order, into w.refs.
 func (w *writerV2) labels(r *Request, s *Series, strip bool) {
 	w.refs = w.refs[:0]
-	refs := r.refs[s.ref : s.ref+s.nrefs]
+	refs := r.labelRefs(s)
 	if s.sorted {
 		for i := 0; i < len(refs); i += 2 {
 			if !strip || !r.isReplica(refs[i]) {
