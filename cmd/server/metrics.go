@@ -66,7 +66,6 @@ var (
 	descFull         = desc("storage_full", "Whether this node's storage is at its limit.")
 	descFullIn       = desc("storage_full_in_seconds", "Seconds until this node's storage is full at the present growth of the backlog; +Inf if it does not grow.")
 	descFree         = desc("storage_free_bytes", "Bytes free on the disk of the data directory.")
-	descApplied      = desc("raft_applied_index", "Index of the last entry applied on this node.")
 )
 
 // collector reads the replicated state at each scrape.
@@ -77,7 +76,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 		descReceived, descAccepted, descRejected, descCovered, descDuplicate, descStandby, descStandbyKept, descStandbyGone,
 		descStandbyUsed, descCurrent, descChanges, descNewest, descCoverage, descDestAccepted, descDelivered, descRedelivered,
 		descRelabel, descDropped, descBacklog, descBacklogBytes, descBacklogAge, descLetters, descHeld, descFull, descFullIn,
-		descFree, descApplied,
+		descFree,
 	} {
 		ch <- d
 	}
@@ -106,7 +105,6 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	out.gauge(descFull, oneIf(disk.full != ""))
 	out.gauge(descFullIn, disk.fullIn)
 	out.gauge(descFree, float64(disk.freeBytes))
-	out.gauge(descApplied, float64(c.server.state.Applied()))
 }
 
 func (c collector) group(out sink, group fsm.Group) {

@@ -249,7 +249,6 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():
-			s.logger.Info("stopping", "cause", context.Cause(ctx))
 		case <-running.Done():
 		}
 		err := s.stop(web, admin)

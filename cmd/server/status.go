@@ -77,7 +77,7 @@ func (s *Server) localStatus() Document {
 }
 
 func (s *Server) clusterStatus(members []cluster.Member) ClusterStatus {
-	status := ClusterStatus{UUID: s.state.ClusterUUID(), Term: s.node.Stats().Term, FeatureLevel: s.state.FeatureLevel(), Nodes: []MemberStatus{}}
+	status := ClusterStatus{UUID: s.node.ClusterUUID(), Term: s.node.Stats().Term, FeatureLevel: s.state.FeatureLevel(), Nodes: []MemberStatus{}}
 	if leader, known := s.node.Leader(); known {
 		status.Leader = leader.Name
 	}
