@@ -10,7 +10,7 @@ import (
 // synced is dropped, kept, or torn sector by sector. The log that is opened afterwards must be the one
 // before or the one after the call that was under way (W1 to W4), and must go on working.
 func TestCrashAtEveryStep(t *testing.T) {
-	workloads, tears := uint64(3), 1
+	workloads, tears := uint64(2), 1
 	if testing.Short() {
 		workloads, tears = 1, 1
 	}

@@ -108,8 +108,11 @@ func decodeFrame(seed uint32, b []byte) (f frame, n int, err error) {
 	if want != got {
 		return frame{}, 0, &frameError{field: "checksum", want: uint64(want), got: uint64(got)}
 	}
-	if b[45]&^frameFlagLast != 0 {
-		return frame{}, 0, &frameError{field: "flags", want: frameFlagLast, got: uint64(b[45])}
+	if unknown := binary.LittleEndian.Uint32(b[44:]) >> 8 &^ frameFlagLast; unknown != 0 {
+		return frame{}, 0, &frameError{field: "flags", want: 0, got: uint64(unknown)}
+	}
+	if nanoseconds := binary.LittleEndian.Uint32(b[36:]); nanoseconds >= 1e9 {
+		return frame{}, 0, &frameError{field: "nanoseconds", want: 1e9 - 1, got: uint64(nanoseconds)}
 	}
 	f.term = binary.LittleEndian.Uint64(b[16:])
 	f.appendedAt = time.Unix(int64(binary.LittleEndian.Uint64(b[24:])), int64(binary.LittleEndian.Uint32(b[36:]))).UTC()

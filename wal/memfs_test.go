@@ -32,7 +32,7 @@ type memFS struct {
 	space   int64             // bytes left, if limited
 	limited bool
 
-	readBytes int // by ReadAt
+	reads, readBytes int
 }
 
 type inode struct {
@@ -248,6 +248,7 @@ func (f *memFile) ReadAt(op Op, p []byte, off int64) (int, error) {
 	}
 	n := copy(p, f.inode.data[off:])
 	f.fs.readBytes += n
+	f.fs.reads++
 	if n < len(p) {
 		return n, io.EOF
 	}
