@@ -12,7 +12,7 @@ import (
 const (
 	NameBytesMax   = 2 << 10 // of a tenant, group, source, destination, reason or ID
 	URLBytesMax    = 8 << 10
-	AnswerBytesMax = 1 << 10 // of an LTS's answer in a dead letter
+	AnswerBytesMax = 2 << 10 // of an LTS's answer in a dead letter
 	// StatusMax is the largest HTTP status in a dead letter; 0 stands for none.
 	StatusMax = 999
 )
