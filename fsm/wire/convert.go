@@ -3,18 +3,19 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 	"strings"
 )
 
 // ToV1 converts a decoded 2.0 body into a decoded 1.0 body, in dst's memory. What 1.0 does not know is left out:
 // start timestamps and unknown fields. Metadata of series becomes metadata of metric families, each once.
 func ToV1(dst, rawV2 []byte) ([]byte, error) {
-	r := Request{MaxStored: math.MaxInt32}
+	m := mergers.Get().(*merger)
+	defer mergers.Put(m)
+	r := &m.request
 	if err := r.Scan(rawV2, V2, Labels{}); err != nil {
 		return nil, err
 	}
-	c := converter{r: &r, dst: dst[:0], families: make(map[string]bool)}
+	c := converter{r: r, dst: dst[:0], families: make(map[string]bool)}
 	for i := range r.Series {
 		s := &r.Series[i]
 		if s.Reason == ReasonBadSymbolRef {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 )
 
 // MergeV1 joins stored 1.0 bodies without decoding them, in dst's memory: concatenated messages are a message, and
@@ -36,24 +37,47 @@ func MergeV2(dst []byte, bodies ...[]byte) ([]byte, error) {
 	if len(bodies) == 1 {
 		return append(dst[:0], bodies[0]...), nil
 	}
-	var w writerV2
-	w.reset()
-	var r Request
-	r.MaxStored = math.MaxInt32
+	m := mergers.Get().(*merger)
+	defer mergers.Put(m)
+	m.writer.reset()
 	for i, b := range bodies {
-		raw, err := Decompress(nil, b, math.MaxInt32) // symbols stay in use until the end
-		if err == nil {
-			err = r.Scan(raw, V2, Labels{})
-		}
-		if err == nil {
-			err = r.mergeable()
-		}
-		if err != nil {
+		if err := m.add(i, b); err != nil {
 			return nil, fmt.Errorf("wire: body %d of a merge: %w", i, err)
 		}
-		w.all(&r)
 	}
-	return Compress(dst, w.finish(nil)), nil
+	m.out = m.writer.finish(m.out)
+	m.writer.forget()
+	return Compress(dst, m.out), nil
+}
+
+// merger is what a merge of 2.0 bodies needs besides the result.
+type merger struct {
+	request Request
+	writer  writerV2
+	raws    [][]byte // the decoded bodies: their symbols stay in use until the end
+	out     []byte
+}
+
+var mergers = sync.Pool{New: func() any { return &merger{request: Request{MaxStored: math.MaxInt32}} }}
+
+// add appends all that the i-th body holds.
+func (m *merger) add(i int, body []byte) error {
+	if i == len(m.raws) {
+		m.raws = append(m.raws, nil)
+	}
+	raw, err := Decompress(m.raws[i], body, math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	m.raws[i] = raw
+	if err := m.request.Scan(raw, V2, Labels{}); err != nil {
+		return err
+	}
+	if err := m.request.mergeable(); err != nil {
+		return err
+	}
+	m.writer.all(&m.request)
+	return nil
 }
 
 func (r *Request) mergeable() error {

@@ -161,6 +161,11 @@ func fixed64(b []byte, pos int) (v uint64, next int) {
 
 // header reads a field's tag. The field number is cut to 32 bits, as the generated decoder does.
 func header(b []byte, pos int) (num int32, typ uint8, next int, err error) {
+	if pos < len(b) {
+		if c := b[pos]; c < 0x80 && c > 7 && c&7 != typeEnd {
+			return int32(c >> 3), c & 7, pos + 1, nil
+		}
+	}
 	tag, next := varint(b, pos)
 	if next < 0 {
 		return 0, 0, 0, damage(b, pos, next, "a field's tag")
@@ -201,6 +206,11 @@ func double(b []byte, pos int, typ uint8, what string) (bits uint64, next int, e
 
 // content reads a field that must be length-delimited.
 func content(b []byte, pos int, typ uint8, what string) (start, end int, err error) {
+	if typ == typeBytes && pos < len(b) && b[pos] < 0x80 {
+		if end = pos + 1 + int(b[pos]); end <= len(b) {
+			return pos + 1, end, nil
+		}
+	}
 	if typ != typeBytes {
 		return 0, 0, wrongType(pos, typ, what)
 	}

@@ -5,9 +5,18 @@ import "math"
 // sampleTime checks the sample in b[pos:] and returns its timestamp. known is the highest field number that the
 // protocol knows: 2.0 has a start timestamp as field 3.
 func sampleTime(b []byte, pos int, known int32) (int64, error) {
-	// What every encoder writes: value, timestamp, nothing else.
-	if p := pos + 10; len(b) > p && b[pos] == 1<<3|typeFixed64 && b[pos+9] == 2<<3|typeVarint {
-		if t, next := varint(b, p); next == len(b) {
+	// What every encoder writes: value, timestamp and perhaps a start timestamp, times of our days.
+	const one, two = 1 + 8 + 1 + 6, 1 + 8 + 1 + 6 + 1 + 6
+	n := len(b) - pos
+	if (n == one || n == two && known >= 3 && b[pos+one] == 3<<3|typeVarint) && cap(b)-len(b) >= 2 &&
+		b[pos] == 1<<3|typeFixed64 && b[pos+9] == 2<<3|typeVarint {
+		long := b[:len(b)+2] // varint6 reads eight bytes
+		t, ok := varint6(long, pos+10)
+		if n == two {
+			_, also := varint6(long, pos+17)
+			ok = ok && also
+		}
+		if ok {
 			return int64(t), nil
 		}
 	}

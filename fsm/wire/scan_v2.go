@@ -232,10 +232,14 @@ func readRefs(dst []uint32, b []byte, pos int, typ uint8) ([]uint32, int, error)
 		return dst, 0, err
 	}
 	b = b[:end]
-	for p := start; p < end; {
-		v, next := varint(b, p)
-		if next < 0 {
-			return dst, 0, damage(b, p, next, expectedWithin)
+	for p := start; p < len(b); {
+		v, next := uint64(b[p]), p+1
+		if v >= 0x80 { // two bytes are nearly as common as one
+			if p+1 < len(b) && b[p+1] < 0x80 {
+				v, next = v&0x7f|uint64(b[p+1])<<7, p+2
+			} else if v, next = varintLong(b, p); next < 0 {
+				return dst, 0, damage(b, p, next, expectedWithin)
+			}
 		}
 		dst, p = append(dst, uint32(v)), next
 	}

@@ -24,6 +24,9 @@ func (w *writerV2) reset() {
 	w.series = w.series[:0]
 }
 
+// forget drops the keys, which point into bodies that may go.
+func (w *writerV2) forget() { clear(w.index) }
+
 func (w *writerV2) size() int { return len(w.symbols) + len(w.series) }
 
 // finish returns the request in dst's memory.
