@@ -122,22 +122,20 @@ func (r *Request) Samples(i int, dst []Sample) []Sample {
 	return dst
 }
 
-// judgeSize refuses a series that cannot be cut into pieces that fit an entry. labels is what its labels take in
-// a body of their own, others what the symbols of its exemplars and metadata do.
+// frameBytes is more than the tag and length of a series and an empty first symbol take.
+const frameBytes = 32
+
+// judgeSize refuses a series that cannot be cut into pieces that fit an entry, though its labels do. labels is what
+// those take in a body of their own, others what the symbols of its exemplars and metadata do.
 func (r *Request) judgeSize(s *Series, labels, others int) {
-	const frame = 32 // tag, length and an empty first symbol
-	size := int(s.end-s.start) + others + frame
+	size := int(s.end-s.start) + others + frameBytes
 	if r.Protocol == V2 {
 		size += labels
 	}
 	if size <= r.rawMax || s.Reason != "" {
 		return
 	}
-	if labels+frame > r.rawMax {
-		r.refuse(s, ReasonLabelsTooLong, "its labels take %d bytes, an entry has room for %d", labels, r.rawMax)
-		return
-	}
-	if piece := r.smallestPiece(s) + labels + frame; piece > r.rawMax {
+	if piece := r.smallestPiece(s) + labels + frameBytes; piece > r.rawMax {
 		r.refuse(s, ReasonSampleTooLong, "one sample with labels takes %d bytes, an entry has room for %d", piece, r.rawMax)
 	}
 }

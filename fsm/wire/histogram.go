@@ -126,7 +126,7 @@ func (s *buckets) read(b []byte, pos int, which int32, typ uint8) (next int, err
 			return 0, err
 		}
 		span, err := readSpan(b[:end], start)
-		s.spans = append(s.spans, span)
+		s.spans = append(within(s.spans), span)
 		return end, err
 	case 1:
 		s.deltas, next, err = deltas(s.deltas, b, pos, typ)
@@ -134,6 +134,14 @@ func (s *buckets) read(b []byte, pos int, which int32, typ uint8) (next int, err
 		s.counts, next, err = doubles(s.counts, b, pos, typ, "bucket counts")
 	}
 	return next, err
+}
+
+// within keeps memory within bounds: a histogram with that much is refused for its length whatever it holds.
+func within[T any](list []T) []T {
+	if len(list) >= bucketsMax {
+		return list[:0]
+	}
+	return list
 }
 
 func readSpan(b []byte, pos int) (s bucketSpan, err error) {
@@ -169,7 +177,7 @@ func deltas(dst []int64, b []byte, pos int, typ uint8) ([]int64, int, error) {
 	const what = "bucket deltas"
 	if typ == typeVarint {
 		v, next, err := number(b, pos, typ, what)
-		return append(dst, zigzag64(v)), next, err
+		return append(within(dst), zigzag64(v)), next, err
 	}
 	start, end, err := content(b, pos, typ, what)
 	if err != nil {
@@ -180,7 +188,7 @@ func deltas(dst []int64, b []byte, pos int, typ uint8) ([]int64, int, error) {
 		if next < 0 {
 			return dst, 0, damage(b[:end], p, next, expectedWithin)
 		}
-		dst, p = append(dst, zigzag64(v)), next
+		dst, p = append(within(dst), zigzag64(v)), next
 	}
 	return dst, end, nil
 }
@@ -189,7 +197,7 @@ func deltas(dst []int64, b []byte, pos int, typ uint8) ([]int64, int, error) {
 func doubles(dst []float64, b []byte, pos int, typ uint8, what string) ([]float64, int, error) {
 	if typ == typeFixed64 {
 		v, next, err := double(b, pos, typ, what)
-		return append(dst, math.Float64frombits(v)), next, err
+		return append(within(dst), math.Float64frombits(v)), next, err
 	}
 	start, end, err := content(b, pos, typ, what)
 	if err != nil {
@@ -200,7 +208,7 @@ func doubles(dst []float64, b []byte, pos int, typ uint8, what string) ([]float6
 		if next < 0 {
 			return dst, 0, damage(b[:end], p, next, expectedWithin)
 		}
-		dst, p = append(dst, math.Float64frombits(v)), next
+		dst, p = append(within(dst), math.Float64frombits(v)), next
 	}
 	return dst, end, nil
 }

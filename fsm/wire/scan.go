@@ -103,6 +103,10 @@ func (r *Request) refuse(s *Series, reason, format string, args ...any) {
 		return
 	}
 	s.Reason = reason
+	if r.Bad >= detailsMax {
+		s.Detail = "one of many series that are refused"
+		return
+	}
 	s.Detail = fmt.Sprintf("series %d: ", r.current) + fmt.Sprintf(format, args...)
 }
 

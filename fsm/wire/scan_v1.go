@@ -1,6 +1,9 @@
 package wire
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // scanV1 reads a prometheus.WriteRequest: series as field 1, metadata as field 3.
 func (r *Request) scanV1() error {
@@ -23,6 +26,9 @@ func (r *Request) scanV1() error {
 				return err
 			}
 			r.finish(s)
+			if err := r.checkLimits(); err != nil {
+				return err
+			}
 			pos = end
 		case 3:
 			start, end, err := content(b, p, typ, "metadata")
@@ -33,7 +39,9 @@ func (r *Request) scanV1() error {
 				return err
 			}
 			r.Counts.Metadata++
-			r.keep(pos, end, true)
+			if err := r.keep(pos, end, true); err != nil {
+				return err
+			}
 			pos = end
 		default:
 			next, err := skip(b, pos)
@@ -43,28 +51,25 @@ func (r *Request) scanV1() error {
 			if (num == 4 || num == 5) && typ == typeBytes {
 				foreign++
 			}
-			r.keep(pos, next, false)
+			if err := r.keep(pos, next, false); err != nil {
+				return err
+			}
 			pos = next
 		}
 	}
 	if foreign > 0 && len(r.Series) == 0 && r.Counts.Metadata == 0 {
 		return damageOther(V1, V2)
 	}
-	return r.checkExtra()
+	return nil
 }
 
 // keep remembers a field of the request that is not a series: it goes into the first part.
-func (r *Request) keep(start, end int, metadata bool) {
-	r.extra = append(r.extra, extra{span{int32(start), int32(end)}, metadata})
-}
-
-func (r *Request) checkExtra() error {
-	for _, x := range r.extra {
-		if x.len() > r.rawMax {
-			return &DamageError{Offset: int(x.start), Expected: "metadata and unknown fields that fit an entry", Got: "one that exceeds it"}
-		}
+func (r *Request) keep(start, end int, metadata bool) error {
+	if end-start > r.rawMax {
+		return &DamageError{Offset: start, Expected: "metadata and unknown fields that fit an entry", Got: fmt.Sprintf("one of %d bytes", end-start)}
 	}
-	return nil
+	r.extra = append(r.extra, extra{span{int32(start), int32(end)}, metadata})
+	return r.checkLimits()
 }
 
 // seriesV1 reads a series. What all encoders write, labels first and then one sample, goes through shortLabels and
@@ -190,7 +195,9 @@ func (r *Request) histogram(b []byte, pos int, s *Series) error {
 	}
 	s.Counts.at(h.time)
 	s.Counts.Histograms++
-	if f := h.fault(); f != "" {
+	if size := len(b) - pos; size > r.rawMax {
+		r.refuse(s, ReasonSampleTooLong, "histogram at %d ms takes %d bytes, an entry has room for %d", h.time, size, r.rawMax)
+	} else if f := h.fault(); f != "" {
 		r.refuse(s, ReasonBadHistogram, "histogram at %d ms: %s", h.time, f)
 	}
 	return nil

@@ -15,8 +15,11 @@ func (r *Request) scanV2() error {
 			return err
 		}
 		r.finish(s)
+		if err := r.checkLimits(); err != nil {
+			return err
+		}
 	}
-	return r.checkExtra()
+	return nil
 }
 
 func (r *Request) outlineV2() error {
@@ -34,6 +37,9 @@ func (r *Request) outlineV2() error {
 				return err
 			}
 			r.addSymbol(start, end)
+			if err := r.checkLimits(); err != nil {
+				return err
+			}
 			pos = end
 		case 5:
 			start, end, err := content(b, p, typ, "a series")
@@ -41,6 +47,9 @@ func (r *Request) outlineV2() error {
 				return err
 			}
 			r.add(pos, start, end)
+			if err := r.checkLimits(); err != nil {
+				return err
+			}
 			pos = end
 		default:
 			next, err := skip(b, pos)
@@ -50,7 +59,9 @@ func (r *Request) outlineV2() error {
 			if (num == 1 || num == 3) && typ == typeBytes {
 				foreign++
 			}
-			r.keep(pos, next, false)
+			if err := r.keep(pos, next, false); err != nil {
+				return err
+			}
 			pos = next
 		}
 	}
