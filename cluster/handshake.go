@@ -122,9 +122,6 @@ func greet(conn net.Conn, where string, g greeting) (welcome, error) {
 	if !w.Accepted {
 		return w, &RefusedError{Address: where, UUID: w.UUID, Reason: w.Reason}
 	}
-	if g.Target != "" && w.UUID != g.Target {
-		return w, &RefusedError{Address: where, UUID: w.UUID, Reason: "answered as node " + w.UUID + ", wanted " + g.Target}
-	}
 	return w, conn.SetDeadline(time.Time{})
 }
 

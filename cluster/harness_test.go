@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,7 +22,14 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// The tests wait for elections most of the time, so more of them fit side by side than there are processors.
+	if err := flag.Set("test.parallel", "12"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const patience = 20 * time.Second
 
@@ -99,6 +107,16 @@ func (l *memoryLog) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.failure = err
+}
+
+// end is index and term of the last entry.
+func (l *memoryLog) end() [2]uint64 {
+	last, _ := l.LastIndex()
+	var entry raft.Log
+	if err := l.GetLog(last, &entry); err != nil {
+		return [2]uint64{}
+	}
+	return [2]uint64{entry.Index, entry.Term}
 }
 
 func (l *memoryLog) commands(t *testing.T) map[string]uint64 {

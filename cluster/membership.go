@@ -158,6 +158,7 @@ func pick(servers []raft.Server, nameOrUUID string) (raft.Server, error) {
 		}
 		all = append(all, name)
 	}
+	slices.Sort(all)
 	switch len(found) {
 	case 1:
 		return match, nil

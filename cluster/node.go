@@ -85,8 +85,8 @@ type seams struct {
 	wrapListener  func(net.Listener) net.Listener
 	wrapTransport func(raft.Transport) raft.Transport
 	examine       func(greeting, Identity) string // instead of the one in handshake.go
-	stockStores   bool   // raft's own rules for snapshots and compaction
-	trailing      uint64 // instead of trailingLogs
+	stockStores   bool                            // raft's own rules for snapshots and compaction
+	trailing      uint64                          // instead of trailingLogs
 	pollInterval  time.Duration
 }
 
@@ -471,7 +471,7 @@ func (n *Node) Ready() error {
 		return nil
 	}
 	inst := n.current.Load()
-	if inst == nil {
+	if inst == nil || !n.dir.Identity().Held {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		return fmt.Errorf("not a member of a cluster yet: %s", n.waiting)

@@ -306,7 +306,9 @@ func (r *retention) List() ([]*raft.SnapshotMeta, error) {
 }
 
 // Open implements raft.SnapshotStore.
-func (r *retention) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) { return r.files.open(id) }
+func (r *retention) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	return r.files.open(id)
+}
 
 // Create implements raft.SnapshotStore.
 func (r *retention) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration, configurationIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
