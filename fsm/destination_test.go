@@ -94,7 +94,7 @@ func letterAt(id string, index uint64, samples uint64) *DeadLetter {
 }
 
 // lettered is a machine that passed batch 3 with letters x (4 samples) and y (1), and has batch 4 in its backlog.
-func lettered(t *testing.T) *machine {
+func lettered(t testing.TB) *machine {
 	m := ready(t)
 	m.send()
 	m.send()

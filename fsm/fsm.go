@@ -47,6 +47,7 @@ type FSM struct {
 	mu      sync.RWMutex
 	state         // guarded by mu
 	broken  error // set once: why nothing is applied any more
+	told    bool  // Fatal was told so
 	changed chan struct{}
 
 	scratch   header // of the batch being applied
@@ -135,21 +136,17 @@ func (f *FSM) StoreConfiguration(index uint64, _ raft.Configuration) {
 	f.report(err)
 }
 
-// failure is an error that has not been reported yet.
-type failure struct{ error }
-
-// notify wakes those who wait for a change. It returns a failure once.
+// notify wakes those who wait for a change. It returns what Fatal must be told, once.
 func (f *FSM) notify() error {
 	if f.changed != nil {
 		close(f.changed)
 		f.changed = nil
 	}
-	var fresh failure
-	if errors.As(f.broken, &fresh) {
-		f.broken = fresh.error
-		return f.broken
+	if f.broken == nil || f.told {
+		return nil
 	}
-	return nil
+	f.told = true
+	return f.broken
 }
 
 func (f *FSM) report(err error) {
@@ -163,7 +160,7 @@ func (f *FSM) advance(index uint64) bool {
 		return false
 	}
 	if index <= f.applied {
-		f.broken = failure{fmt.Errorf("fsm: entry %d follows entry %d", index, f.applied)}
+		f.broken = fmt.Errorf("fsm: entry %d follows entry %d", index, f.applied)
 		return false
 	}
 	f.applied = index
@@ -182,7 +179,7 @@ func (f *FSM) step(entry *raft.Log) any {
 	response, err := f.command(entry.Index, entry.Data)
 	if err != nil {
 		f.applied = before
-		f.broken = failure{fmt.Errorf("fsm: apply entry %d: %w", entry.Index, err)}
+		f.broken = fmt.Errorf("fsm: apply entry %d: %w", entry.Index, err)
 		return f.broken
 	}
 	return response

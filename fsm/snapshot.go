@@ -71,7 +71,7 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 	}
 	f.mu.Lock()
 	f.state = restored
-	f.broken = nil
+	f.broken, f.told = nil, false
 	err = f.notify()
 	f.mu.Unlock()
 	f.report(err)
