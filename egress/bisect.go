@@ -7,9 +7,11 @@ import (
 )
 
 const (
-	// probesMax is how many requests may be spent on finding the offending series of one refused window. One
-	// bad series among ten thousand takes 28.
+	// probesMax is how many requests may be spent on finding the offending series of one refused window as long
+	// as nothing of it is accepted. One bad series among ten thousand takes 28 in all.
 	probesMax = 128
+	// probesProvenMax is the same once something of the window was accepted: most of these requests deliver.
+	probesProvenMax = 2048
 	// probesEntryMin is the least of them that a single batch gets where batches are judged one by one.
 	probesEntryMin = 16
 	// aloneMax bounds the attempts to send the rest of a suspect window as one request again.
@@ -111,7 +113,7 @@ func (s *sender) byEntry(ctx context.Context, p *piece, r result) error {
 // first, because the same budget then shows how widespread the refusal is: of a request that was delivered
 // before every part is refused, of one with a few bad series only a few are.
 func (s *sender) bisect(ctx context.Context, p *piece, r result, budget int) error {
-	w := p.w
+	w, spent := p.w, 0
 	queue := []refusedPiece{{p, r}}
 	for len(queue) > 0 {
 		it := queue[0]
@@ -120,13 +122,16 @@ func (s *sender) bisect(ctx context.Context, p *piece, r result, budget int) err
 		if err != nil {
 			return err
 		}
-		if halves == nil || budget < len(halves) {
+		if w.accepted && !(it.piece.repeated() && it.result.repeats()) {
+			budget = max(budget, probesProvenMax)
+		}
+		if halves == nil || spent+len(halves) > budget {
 			if err := s.leaf(ctx, it); err != nil {
 				return err
 			}
 			continue
 		}
-		budget -= len(halves)
+		spent += len(halves)
 		for _, h := range halves {
 			w.probes++
 			s.metrics.probes.Inc()

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/highlander-io/highlander/fsm"
 	"github.com/highlander-io/highlander/fsm/wire"
 )
 
@@ -64,11 +63,6 @@ func (d *drain) inherit(old *drain) {
 	d.reached.Store(old.reached.Load())
 	d.leadBytes = old.leadBytes
 	d.wasBlocked = old.wasBlocked
-}
-
-// urlMoved says whether the destination may have become, or ceased to be, blocked for its URL.
-func (d *drain) urlMoved(dest *fsm.Destination) bool {
-	return d.target != nil && positional.MatchString(d.name) && dest.URL != d.target.public
 }
 
 // run drains until ctx ends. It owns all goroutines of the drain, and returns when they have ended.

@@ -283,16 +283,11 @@ func (e *Egress) ensure(ctx context.Context, name string, t *target, leadIndex u
 	return d
 }
 
-// tell wakes a drain up for what the FSM says about its destination.
+// tell has a drain look at what the FSM says about its destination.
 func (e *Egress) tell(d *drain, dest *fsm.Destination) {
-	state, _, _ := d.show.get()
-	if dest.Paused != (state == Paused) || d.urlMoved(dest) {
-		notify(d.check)
-	}
-	if dest.DeadLetter > 0 || dest.Backlog.Samples > 0 {
-		if len(e.options.State.Replaying(dest.Name)) > 0 {
-			notify(d.poke)
-		}
+	notify(d.check)
+	if dest.Backlog.Samples > 0 && len(e.options.State.Replaying(dest.Name)) > 0 {
+		notify(d.poke)
 	}
 }
 

@@ -14,6 +14,8 @@ const (
 	unrelatedMax = 3
 	// hopelessAfter is the number of probes without a success after which an empty request is tried.
 	hopelessAfter = 8
+	// overtakeEvery is every which probe of a held endpoint also tries the windows behind the first.
+	overtakeEvery = 4
 	// pendingMax bounds the undecided windows, those included that hold nothing to refuse.
 	pendingMax = 16
 )
@@ -160,7 +162,8 @@ func (s *sender) lookAhead(ctx context.Context) error {
 }
 
 // alive probes a held endpoint: with the first undecided request, for that is what must go next, and with one
-// series of each window, because the first may be poison.
+// series of it, because it may hold poison. Now and then one series of each window behind it is tried as well,
+// because all of it may be poison; not always, because what is accepted then overtakes the first window.
 func (s *sender) alive(ctx context.Context, turn int) (bool, error) {
 	first := s.pending[0].pieces[0]
 	r, err := s.push(ctx, first)
@@ -171,8 +174,8 @@ func (s *sender) alive(ctx context.Context, turn int) (bool, error) {
 		first.done = &r // and is not sent again
 		return true, nil
 	}
-	for _, w := range s.pending {
-		if len(w.pieces) == 0 {
+	for i, w := range s.pending {
+		if len(w.pieces) == 0 || i > 0 && turn%overtakeEvery != overtakeEvery-1 {
 			continue
 		}
 		c, err := w.takeApart()
@@ -183,11 +186,13 @@ func (s *sender) alive(ctx context.Context, turn int) (bool, error) {
 		if len(groups) == 0 {
 			continue
 		}
-		if r, err = s.push(ctx, wholePiece(w).some(c, groups[turn%len(groups)], false)); err != nil {
+		one := wholePiece(w).some(c, groups[turn%len(groups)], false)
+		if r, err = s.push(ctx, one); err != nil {
 			return false, err
 		}
 		if !r.nothing() && r.outcome != tooLarge {
-			w.suspect = true // that series is sent again in its place
+			one.done = &r
+			w.carve(c, one)
 			return true, nil
 		}
 	}

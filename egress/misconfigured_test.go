@@ -77,7 +77,14 @@ func TestMisconfiguredButEmptyIsTaken(t *testing.T) {
 	if d := c.destination("lts"); d.Cursor != 1 || c.state.DeadLetterBytes() != 0 {
 		t.Fatalf("something was given up: %+v", d)
 	}
-	l.program(func(*write) answer { return ok })
+	mended := false // at a moment when the first window is tried
+	l.program(func(w *write) answer {
+		mended = mended || len(w.samples) > 1 && w.samples[0].t == 1
+		if mended {
+			return ok
+		}
+		return answer{status: 400, body: "quota"}
+	})
 	d := c.drained(t, "lts")
 	if d.Delivered != 200 || d.DeadLetter != 0 {
 		t.Errorf("delivered %d, dead letters %d", d.Delivered, d.DeadLetter)

@@ -133,6 +133,25 @@ func (p *piece) records() ([]*piece, error) {
 	return []*piece{p.some(c, picks[:mid], p.meta), p.some(c, picks[mid:], false)}, nil
 }
 
+// carve takes what was decided by itself out of the other pieces of a window.
+func (w *window) carve(c *cut, decided *piece) {
+	gone := make(map[int32]bool, len(decided.picks))
+	for _, i := range decided.picks {
+		gone[i] = true
+	}
+	pieces := []*piece{decided}
+	for _, p := range w.pieces {
+		left := slices.DeleteFunc(slices.Clone(p.series(c)), func(i int32) bool { return gone[i] })
+		if len(left) == 0 && !p.meta {
+			continue
+		}
+		rest := p.some(c, left, p.meta)
+		rest.done = p.done
+		pieces = append(pieces, rest)
+	}
+	w.pieces = pieces
+}
+
 // joined puts groups back into the order of the body.
 func joined(groups [][]int32) []int32 {
 	out := slices.Concat(groups...)
