@@ -25,7 +25,7 @@ func Nearest(wrong string, valid []string) (string, bool) {
 			best, bestDistance = name, d
 		}
 	}
-	return best, best != "" && bestDistance <= max(2, len(wrong)/3)
+	return best, best != "" && bestDistance <= max(1, len(wrong)/3)
 }
 
 // distance counts the letters to insert, delete, replace or swap with their neighbour (optimal string
