@@ -71,7 +71,7 @@ func (r *rule) choose() (to, reason string) {
 	switch {
 	case r.g.Pinned != "":
 		return r.g.Pinned, ReasonPin
-	case r.g.Promoted != "" && !r.silent(r.g.Promoted):
+	case r.g.Promoted != "" && r.present(r.g.Promoted):
 		return r.g.Promoted, ReasonPromote
 	case r.g.Current == "":
 		return r.first(), ReasonFirst
@@ -114,12 +114,17 @@ func (r *rule) silent(name string) bool {
 	return r.now.Sub(latest(a.Last, r.leaderSince)) >= max(r.p.FailoverTimeout, 2*a.Interval)
 }
 
+// present: not silent, and seen by this leader unless it is current already. Nobody takes over on the grace of a new leader.
+func (r *rule) present(name string) bool {
+	return (name == r.g.Current || !r.arrivals[name].Last.IsZero()) && !r.silent(name)
+}
+
 // best returns the best source, but the current one, that has arrived, is not silent, whose clock can be believed, and that
 // fits: by weight, then by freshness, then by name.
 func (r *rule) best(fits func(string, Arrival) bool) string {
 	var best string
 	for name, a := range r.arrivals {
-		if name == r.g.Current || a.Last.IsZero() || r.silent(name) || !r.believable(a) || !fits(name, a) {
+		if name == r.g.Current || !r.present(name) || !r.believable(a) || !fits(name, a) {
 			continue
 		}
 		if best == "" || r.better(name, best) {

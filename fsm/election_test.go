@@ -178,6 +178,8 @@ func TestWishes(t *testing.T) {
 		{name: "promoted and silent", group: inGroup(50, func(g *Group) { g.Promoted = "a" }), now: 100, arrivals: quiet, want: "b", reason: ReasonSilence},
 		{name: "promoted, silent, and a heavier one", group: inGroup(50, func(g *Group) { g.Promoted = "a" }), now: 100,
 			arrivals: map[string]Arrival{"a": arrivalAt(50), "b": arrivalAt(100, weight(9))}, want: "b", reason: ReasonSilence},
+		{name: "promoted, not seen by a new leader", group: wish("", "c"), led: 99, now: 100, arrivals: map[string]Arrival{"a": arrivalAt(100)}},
+		{name: "promoted and current, not seen by a new leader", group: wish("", "a"), led: 99, now: 100, arrivals: map[string]Arrival{"b": arrivalAt(100, weight(9))}},
 		{name: "promotion of a silent one", group: wish("", "c"), now: 100, arrivals: map[string]Arrival{"a": arrivalAt(100), "c": arrivalAt(50)}},
 	})
 }

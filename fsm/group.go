@@ -74,8 +74,10 @@ func (g *group) currentName() string {
 }
 
 func (g *group) sortedSources() []*source {
-	return slices.SortedFunc(maps.Values(g.sources), func(a, b *source) int { return strings.Compare(a.name, b.name) })
+	return slices.SortedFunc(maps.Values(g.sources), compareSources)
 }
+
+func compareSources(a, b *source) int { return strings.Compare(a.name, b.name) }
 
 func (s *state) sortedGroups() []*group {
 	return slices.SortedFunc(maps.Values(s.groups), func(a, b *group) int { return compareGroups(a.id, b.id) })
@@ -85,14 +87,8 @@ func compareGroups(a, b GroupID) int {
 	return cmp.Or(strings.Compare(a.Tenant, b.Tenant), strings.Compare(a.Name, b.Name))
 }
 
-// makeGroup returns a group that may be new, or nil if there is no room.
+// makeGroup adds a group.
 func (s *state) makeGroup(id GroupID) *group {
-	if g := s.groups[id]; g != nil {
-		return g
-	}
-	if len(s.groups) >= GroupsMax && !s.evictGroup() {
-		return nil
-	}
 	id = GroupID{Tenant: strings.Clone(id.Tenant), Name: strings.Clone(id.Name)}
 	g := &group{id: id, sources: make(map[string]*source)}
 	s.groups[id] = g
@@ -131,17 +127,18 @@ func (g *group) wished() bool {
 }
 
 // bookGroup returns the group in whose books something is counted. Where there is no room for another, that is the one
-// without a name: nothing goes uncounted.
+// without a name: nothing goes uncounted. It does not look for a group to evict, which would take milliseconds per batch.
 func (s *state) bookGroup(id GroupID) *group {
-	if g := s.makeGroup(id); g != nil {
+	if g := s.groups[id]; g != nil {
 		return g
 	}
-	g := s.groups[GroupID{}]
-	if g == nil {
-		g = &group{sources: make(map[string]*source)}
-		s.groups[GroupID{}] = g
+	if len(s.groups) < GroupsMax {
+		return s.makeGroup(id)
 	}
-	return g
+	if g := s.groups[GroupID{}]; g != nil {
+		return g
+	}
+	return s.makeGroup(GroupID{})
 }
 
 // source returns a source that may be new. Where the group is full, the one of least interest makes room: neither
@@ -188,9 +185,10 @@ func (f *FSM) applyElect(e *Elect) error {
 		return fmt.Errorf("fsm: elect %q in group %q: %w", e.To, e.Group.Name, err)
 	}
 	if g == nil {
-		if g = f.makeGroup(e.Group); g == nil {
+		if len(f.groups) >= GroupsMax && !f.evictGroup() {
 			return fmt.Errorf("fsm: elect %q in group %q: %w: %d groups", e.To, e.Group.Name, ErrLimit, GroupsMax)
 		}
+		g = f.makeGroup(e.Group)
 	}
 	to := g.source(e.To)
 	if to.name != e.To {

@@ -11,7 +11,8 @@ var errContradiction = errors.New("it contradicts itself")
 
 // encodeState writes everything that decides about the future.
 func encodeState(s *state) [][]byte {
-	e := &encoder{head: append([]byte(snapshotMagic), SnapshotVersion)}
+	e := &encoder{head: make([]byte, 0, sizeHint(s))}
+	e.head = append(append(e.head, snapshotMagic...), SnapshotVersion)
 	e.uint(s.applied)
 	e.name(s.clusterUUID)
 	e.uint(s.featureLevel)
@@ -35,6 +36,11 @@ func encodeState(s *state) [][]byte {
 	return e.finish()
 }
 
+// sizeHint is about the size of a state without bodies.
+func sizeHint(s *state) int {
+	return 4096 + 20*len(s.requests.slots) + 12*len(s.refused.list) + 20*len(s.marks.list) + 256*len(s.groups) + 128*len(s.destinations)
+}
+
 func decodeState(data []byte) (state, error) {
 	body, err := openSnapshot(data)
 	if err != nil {
@@ -50,15 +56,9 @@ func decodeState(data []byte) (state, error) {
 	d.refusals(&s.refused)
 	d.requests(&s.requests)
 	d.ledger(&s.ledger)
-	for range d.count() {
-		d.group(&s)
-	}
-	for range d.count() {
-		d.destination(&s)
-	}
-	for range d.count() {
-		d.letter(&s)
-	}
+	d.each(func() { d.group(&s) })
+	d.each(func() { d.destination(&s) })
+	d.each(func() { d.letter(&s) })
 	if err := d.finished(); err != nil {
 		return state{}, fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}
@@ -79,6 +79,13 @@ func (d *decoder) count() uint64 {
 		return 0
 	}
 	return n
+}
+
+// each calls item for as many as follow, until one fails.
+func (d *decoder) each(item func()) {
+	for n := d.count(); n > 0 && d.err == nil; n-- {
+		item()
+	}
 }
 
 func (d *decoder) string() string { return string(d.name("name", NameBytesMax)) }
@@ -114,17 +121,16 @@ func (e *encoder) marks(m *marks) {
 
 func (d *decoder) marks(m *marks) {
 	m.clock, m.bytes = d.varint(), d.uvarint()
-	for range d.count() {
+	d.each(func() {
 		k := mark{d.uvarint(), d.varint(), d.uvarint()}
 		if n := len(m.list); n > 0 {
 			last := m.list[n-1]
 			d.must(k.index > last.index && k.time >= last.time && k.bytes >= last.bytes)
 		}
-		if !d.must(k.time <= m.clock && k.bytes <= m.bytes) {
-			return
+		if d.must(k.time <= m.clock && k.bytes <= m.bytes) {
+			m.list = append(m.list, k)
 		}
-		m.list = append(m.list, k)
-	}
+	})
 }
 
 func (e *encoder) refusals(r *refusals) {
@@ -137,14 +143,13 @@ func (e *encoder) refusals(r *refusals) {
 
 func (d *decoder) refusals(r *refusals) {
 	var last uint64
-	for range d.count() {
+	d.each(func() {
 		x := refusal{d.uvarint(), Verdict(d.byte())}
-		if !d.must(x.index > last) {
-			return
+		if d.must(x.index > last) {
+			last = x.index
+			r.list = append(r.list, x)
 		}
-		last = x.index
-		r.list = append(r.list, x)
-	}
+	})
 }
 
 func (e *encoder) requests(m *requests) {
@@ -160,14 +165,12 @@ func (e *encoder) requests(m *requests) {
 }
 
 func (d *decoder) requests(m *requests) {
-	n := d.count()
-	d.must(n <= RequestsMax)
-	for range n {
+	d.each(func() {
 		var id RequestID
 		copy(id[:], d.take(uint64(len(id))))
 		parts := d.uint32()
 		_, known := m.byID[id]
-		if !d.must(parts >= 1 && parts <= PartsMax && !known) {
+		if !d.must(parts >= 1 && parts <= PartsMax && !known && len(m.slots) < RequestsMax) {
 			return
 		}
 		r := newRequest(id, parts)
@@ -175,11 +178,10 @@ func (d *decoder) requests(m *requests) {
 		for i := range r.more {
 			r.more[i] = d.uvarint()
 		}
-		if !d.must(r.recount()) {
-			return
+		if d.must(r.recount()) {
+			m.enter(r)
 		}
-		m.enter(r)
-	}
+	})
 }
 
 func (e *encoder) ledger(l *ledger) {
@@ -191,16 +193,14 @@ func (e *encoder) ledger(l *ledger) {
 }
 
 func (d *decoder) ledger(l *ledger) {
-	for range d.count() {
-		l.origins = append(l.origins, origin{d.string(), d.uvarint()})
-		if d.err != nil {
-			return
-		}
-	}
+	d.each(func() { l.origins = append(l.origins, origin{d.string(), d.uvarint()}) })
 }
 
 func (e *encoder) counts(m map[string]uint64) {
 	e.uint(uint64(len(m)))
+	if len(m) == 0 {
+		return
+	}
 	for _, key := range slices.Sorted(maps.Keys(m)) {
 		e.name(key)
 		e.uint(m[key])
@@ -208,18 +208,17 @@ func (e *encoder) counts(m map[string]uint64) {
 }
 
 func (d *decoder) counts() map[string]uint64 {
-	n := d.count()
-	if n == 0 {
-		return nil
-	}
-	m := make(map[string]uint64)
-	for range n {
+	var m map[string]uint64
+	d.each(func() {
 		key := d.string()
 		if _, known := m[key]; !d.must(!known) {
-			return nil
+			return
+		}
+		if m == nil {
+			m = make(map[string]uint64)
 		}
 		m[key] = d.uvarint()
-	}
+	})
 	return m
 }
 
@@ -239,7 +238,12 @@ func (e *encoder) group(g *group) {
 	e.counts(g.books.Rejected)
 	e.standby(g.standby)
 	e.uint(uint64(len(g.sources)))
-	for _, s := range g.sortedSources() {
+	e.sources = e.sources[:0]
+	for _, s := range g.sources {
+		e.sources = append(e.sources, s)
+	}
+	slices.SortFunc(e.sources, compareSources)
+	for _, s := range e.sources {
 		e.source(s)
 	}
 	e.flag(g.current != nil)
@@ -261,16 +265,12 @@ func (d *decoder) group(s *state) {
 	g.books.Covered, g.books.Duplicate = d.uvarint(), d.uvarint()
 	g.books.Rejected = d.counts()
 	g.standby = d.standby()
-	for range d.count() {
-		d.source(g)
-	}
+	d.each(func() { d.source(g) })
 	if elected, name := d.flag(), d.string(); elected {
 		g.current = g.sources[name]
 		d.must(g.current != nil)
 	}
-	for range d.count() {
-		g.history = append(g.history, d.change())
-	}
+	d.each(func() { g.history = append(g.history, d.change()) })
 	g.changes = d.counts()
 	if d.must(s.groups[g.id] == nil && g.books.Balanced() && g.standby.Balanced() && len(g.history) <= HistoryMax) {
 		s.groups[g.id] = g

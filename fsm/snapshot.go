@@ -80,8 +80,9 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 
 // encoder collects chunks; what is appended to head becomes part of the last one.
 type encoder struct {
-	chunks [][]byte
-	head   []byte
+	chunks  [][]byte
+	head    []byte
+	sources []*source // of the group at hand, reused
 }
 
 func (e *encoder) uint(v uint64) { e.head = binary.AppendUvarint(e.head, v) }
@@ -112,7 +113,7 @@ func (e *encoder) finish() [][]byte {
 	return append(e.chunks, binary.LittleEndian.AppendUint32(nil, sum))
 }
 
-// open checks magic, version and sum and returns what is between.
+// openSnapshot checks magic, version and sum and returns what is between.
 func openSnapshot(data []byte) ([]byte, error) {
 	const frame = len(snapshotMagic) + 1
 	if len(data) < frame+crc32.Size || string(data[:len(snapshotMagic)]) != snapshotMagic {

@@ -153,7 +153,7 @@ func (w *walker) books() *Books {
 // F1, F2, F3, F4: the books balance after every command, and a state that goes through a snapshot after every one of them is the
 // same as one that never does, answers included.
 func TestRandomCommands(t *testing.T) {
-	walks, steps := 40, 400
+	walks, steps := 24, 400
 	if testing.Short() {
 		walks = 8
 	}
