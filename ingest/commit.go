@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/highlander-io/highlander/fsm"
 	"github.com/highlander-io/highlander/fsm/wire"
@@ -16,6 +17,7 @@ const rounds = 3
 
 var (
 	errNoDestination = errors.New("no destination is registered yet; try again")
+	errLate          = errors.New("too late to be committed; try again")
 	errUnsettled     = errors.New("the group's current source keeps changing; try again")
 )
 
@@ -34,7 +36,7 @@ func (h *Handler) commit(ctx context.Context, l *leadership, wk *work) {
 		metadata := true // goes with the first claim
 		for c := range wk.pending() {
 			c.metadata, metadata = metadata, false
-			h.propose(wk, c)
+			h.propose(ctx, wk, c)
 		}
 		for c := range wk.pending() {
 			h.await(ctx, wk, c)
@@ -57,7 +59,7 @@ func (wk *work) pending() iter.Seq[*claim] {
 }
 
 // propose cuts a claim into batches and hands them to the log, unless it was accepted before.
-func (h *Handler) propose(wk *work, c *claim) {
+func (h *Handler) propose(ctx context.Context, wk *work, c *claim) {
 	if len(c.parts) == 0 {
 		if err := wk.cut(c); err != nil {
 			c.fail(err)
@@ -73,6 +75,12 @@ func (h *Handler) propose(wk *work, c *claim) {
 		c.fail(errNoDestination)
 		return
 	}
+	deadline, _ := ctx.Deadline()
+	left := min(proposeTimeout, time.Until(deadline))
+	if left <= 0 || ctx.Err() != nil { // its sender has given up: it must not be committed after what comes next
+		c.fail(errLate)
+		return
+	}
 	c.futures = c.futures[:0]
 	b := fsm.Batch{
 		Group: c.group.id, Source: c.source.name, Epoch: c.epoch,
@@ -85,7 +93,7 @@ func (h *Handler) propose(wk *work, c *claim) {
 	for i := range c.parts {
 		b.Part, b.Counts, b.Body = uint32(i+1), c.parts[i].Counts, c.parts[i].Body
 		entry := b.Append(make([]byte, 0, b.HeaderSize()+len(b.Body))) // the log keeps it
-		c.futures = append(c.futures, h.node.Propose(entry, proposeTimeout))
+		c.futures = append(c.futures, h.node.Propose(entry, left))
 	}
 }
 

@@ -100,11 +100,19 @@ func (h *Handler) elect(ctx context.Context, l *leadership, g *group) error {
 	}
 }
 
+// quietTicks is how many ticks a group waits of which only the current source is heard: nothing can happen there but an
+// operator's wish.
+const quietTicks = 4
+
 // tick asks the rule for every group: this is how silence is noticed, which no request announces. All changes go to the
 // log together, so that a thousand groups that lose their source at once wait for one fsync and not for a thousand.
 func (h *Handler) tick(ctx context.Context, l *leadership) {
+	l.ticks++
 	var elections []*election
-	for _, g := range l.all() {
+	for i, g := range l.all() {
+		if (l.ticks+i)%quietTicks != 0 && h.quiet(g) {
+			continue
+		}
 		if e := h.begin(l, g); e != nil && e.future != nil {
 			elections = append(elections, e)
 		}
@@ -114,6 +122,18 @@ func (h *Handler) tick(ctx context.Context, l *leadership) {
 			h.log.Warn("source not changed", "group", e.group.id.Name, "source", e.elect.To, "err", err)
 		}
 	}
+}
+
+func (h *Handler) quiet(g *group) bool {
+	current, _, _ := h.state.Current(g.id)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name, s := range g.sources {
+		if !s.bystander && name != current {
+			return false
+		}
+	}
+	return true
 }
 
 // arrivals is what the rule needs to know of the group's sources. The caller holds g.mu.

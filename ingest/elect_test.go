@@ -242,6 +242,35 @@ func TestPinAndPromote(t *testing.T) {
 	d.current("g", "a")
 }
 
+func TestPinOfASourceThatIsNotHeard(t *testing.T) {
+	d := newDesk(t)
+	d.say("a")
+	d.say("b")
+	d.flush()
+	d.takeOver()
+	d.say("a")
+	d.operate(fsm.SourceOp{Op: "pin", Group: fsm.GroupID{Name: "g"}, Source: "b"})
+	for range quietTicks {
+		d.tick()
+	}
+	d.current("g", "b")
+}
+
+func TestForgottenByAnOperator(t *testing.T) {
+	d := newDesk(t)
+	d.say("a")
+	d.say("b")
+	d.flush()
+	id := fsm.GroupID{Name: "g"}
+	d.operate(fsm.SourceOp{Op: "forget", Group: id, Source: "b"})
+	d.Forget(id, "b")
+	d.Forget(fsm.GroupID{Name: "unheard of"}, "b")
+	d.flush()
+	if s := d.Sources(id); len(s) != 1 || s[0].Name != "a" {
+		t.Errorf("sources %+v", s)
+	}
+}
+
 func TestClockAheadDoesNotWin(t *testing.T) {
 	d := newDesk(t)
 	ahead := func(source string) int {

@@ -71,7 +71,9 @@ func (h *Handler) forwardedHeader(ctx context.Context, r *http.Request, rq *requ
 	}
 	header["Content-Type"] = []string{contentType}
 	header["Content-Encoding"] = []string{"snappy"}
-	header[headerClient] = []string{rq.client}
+	if rq.client != "" {
+		header[headerClient] = []string{rq.client}
+	}
 	left := commitTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		left = min(left, time.Until(deadline))

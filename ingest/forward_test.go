@@ -249,3 +249,17 @@ func TestFollowerRefusesWhatNeedsNoLeader(t *testing.T) {
 	follower.expect(follower.post(nil, query("highlander_source=%00")), 400)
 	follower.expect(follower.post(nil, func(r *http.Request) { r.ContentLength = 1 << 40 }), 413)
 }
+
+func TestTooLateToPropose(t *testing.T) {
+	d := newDesk(t)
+	d.say("a")
+	d.clock.advance(time.Second)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel() // its client has gone, and may be sending the next one already
+	w := httptest.NewRecorder()
+	d.ServeHTTP(w, newPost(bodyV1(t, series(d.clock.Now(), "__name__", "up")), by("g", "a")).WithContext(ctx))
+	d.expect(w, 503)
+	if n := len(d.node.batches(t)); n != 1 {
+		t.Errorf("%d batches", n)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -99,7 +100,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.serve(w,
 func (h *Handler) Forwarded() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Set here so that every answer carries it, also the one that says the request came too late.
-		w.Header()[headerClock] = []string{fmt.Sprint(h.now().UnixMilli())}
+		w.Header()[headerClock] = []string{strconv.FormatInt(h.now().UnixMilli(), 10)}
 		h.serve(w, r, true)
 	})
 }
@@ -115,7 +116,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, forwarded bool) 
 type request struct {
 	named
 	protocol wire.Protocol
-	client   string // host of the client, not of a follower
+	client   string // host of the client, not of a follower; empty if the source is named
 	body     []byte // as received
 }
 
@@ -141,12 +142,16 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, forwarded bool) a
 	}
 	defer h.active.leave()
 
-	rq := request{named: name, protocol: protocol, client: hostOf(r.RemoteAddr)}
-	timeout := commitTimeout
+	rq := request{named: name, protocol: protocol}
+	ctx := r.Context()
 	if forwarded {
-		if rq.client, timeout, err = fromFollower(r, h.now()); err != nil {
+		left, err := forwardedDeadline(r, h.now())
+		if err != nil {
 			return refuse(unavailable, err.Error())
 		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, left)
+		defer cancel()
 	}
 	l := h.leading()
 	switch {
@@ -170,8 +175,11 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, forwarded bool) a
 	}
 	defer buf.release()
 	rq.body = buf.b
+	if rq.source == "" {
+		rq.client = clientOf(r, forwarded)
+	}
 
-	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	if l = h.leading(); l != nil {
 		return h.admit(ctx, l, &rq, o)
@@ -182,13 +190,12 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, forwarded bool) a
 	return h.passOn(ctx, r, &rq, buf)
 }
 
-// fromFollower reads what only a member says about a request.
-func fromFollower(r *http.Request, now time.Time) (client string, left time.Duration, err error) {
-	left, err = forwardedDeadline(r, now)
-	if err != nil {
-		return "", 0, err
+// clientOf returns the client's host, which only a follower may say of somebody else.
+func clientOf(r *http.Request, forwarded bool) string {
+	if forwarded {
+		return hostOf(r.Header.Get(headerClient))
 	}
-	return hostOf(r.Header.Get(headerClient)), left, nil
+	return hostOf(r.RemoteAddr)
 }
 
 // leading returns this node's leadership, or nil if it does not lead or has not yet caught up with having won.

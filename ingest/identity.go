@@ -33,42 +33,45 @@ type named struct {
 }
 
 // nameOf reads a request's identity from URL and headers. The error names the parameter or header at fault.
-func nameOf(r *http.Request, o *Options) (named, error) {
-	var n named
-	var weight string
-	fields := [...]struct {
-		param, header string
-		to            *string
-	}{
-		{"", headerTenant, &n.tenant},
-		{paramGroup, headerGroup, &n.group},
-		{paramSource, headerSource, &n.source},
-		{paramWeight, headerWeight, &weight},
+func nameOf(r *http.Request, o *Options) (n named, err error) {
+	if n.tenant, err = lookUp(r, "", headerTenant, o.MaxNameBytes); err != nil {
+		return named{}, err
 	}
-	for _, f := range fields {
-		value, from, err := lookUp(r, f.param, f.header)
-		if err != nil {
-			return named{}, err
-		}
-		if err := checkName(value, o.MaxNameBytes); err != nil {
-			return named{}, fmt.Errorf("%s: %w", from, err)
-		}
-		*f.to = value
+	if n.group, err = lookUp(r, paramGroup, headerGroup, o.MaxNameBytes); err != nil {
+		return named{}, err
 	}
-	if weight == "" || !o.RequestWeight {
+	if n.source, err = lookUp(r, paramSource, headerSource, o.MaxNameBytes); err != nil {
+		return named{}, err
+	}
+	if !o.RequestWeight {
 		return n, nil
 	}
-	w, err := strconv.ParseUint(weight, 10, 64)
+	weight, err := lookUp(r, paramWeight, headerWeight, o.MaxNameBytes)
+	if err != nil || weight == "" {
+		return n, err
+	}
+	n.weight, err = strconv.ParseUint(weight, 10, 64)
 	if err != nil {
 		return named{}, fmt.Errorf("%s or %s: not a number from 0 to 18446744073709551615: %q", paramWeight, headerWeight, weight)
 	}
-	n.weight = w
 	return n, nil
 }
 
-// lookUp returns the value of a parameter or else of a header, and which of the two it was. Two different values
+// lookUp returns the value of a parameter or else of a header, if it can be a name.
+func lookUp(r *http.Request, param, header string, bytesMax int) (string, error) {
+	value, from, err := find(r, param, header)
+	if err != nil {
+		return "", err
+	}
+	if err := checkName(value, bytesMax); err != nil {
+		return "", fmt.Errorf("%s: %w", from, err)
+	}
+	return value, nil
+}
+
+// find returns the value of a parameter or else of a header, and which of the two it was. Two different values
 // under one name are an error: whichever won, one Prometheus would speak for another.
-func lookUp(r *http.Request, param, header string) (value, from string, err error) {
+func find(r *http.Request, param, header string) (value, from string, err error) {
 	if param != "" {
 		value, found, err := queryValue(r.URL.RawQuery, param)
 		if err != nil || found && value != "" {

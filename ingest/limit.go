@@ -140,9 +140,7 @@ func fill(buf *buffer, r *http.Request, o *Options, conn *http.ResponseControlle
 // grow makes room for size bytes and charges for them first.
 func grow(buf *buffer, size int64) (answer, bool) {
 	if !buf.charge(size) {
-		a := refuse(unavailable, overloaded)
-		a.hangUp = true
-		return a, false
+		return refuse(unavailable, overloaded), false
 	}
 	if int64(cap(buf.b)) < size {
 		buf.b = append(make([]byte, 0, size), buf.b...)

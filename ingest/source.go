@@ -23,7 +23,8 @@ type leadership struct {
 	groups   map[fsm.GroupID]*group
 	metadata map[metadataKey]time.Time // unnamed metadata that passed, until it may pass again
 
-	ledger ledger // only touched by whoever holds ledger.mu
+	ledger ledger
+	ticks  int // only touched by tick
 }
 
 func newLeadership(origin string, now time.Time) *leadership {

@@ -86,7 +86,9 @@ func (g *group) describe(byName map[string]*SourceStatus, current string, o *Opt
 		}
 		status.Weight, status.LastSeen, status.Interval = s.weight, s.pace.last, s.pace.interval
 		status.Newest, status.OutOfOrder = max(status.Newest, s.newest), s.order.breaches
-		if rate, known := s.flow.rate(now); known && reference > 0 {
+		if name == current {
+			status.Coverage, status.Covered = 1, true
+		} else if rate, known := s.flow.rate(now); known && reference > 0 {
 			status.Coverage, status.Covered = rate/reference, true
 		}
 	}
