@@ -26,7 +26,8 @@
 //   - F3: after every single command, for each group: received = accepted + covered + duplicate + rejected, and
 //     standby requests (and bytes) = kept + discarded + used, none of them negative.
 //   - F4: a cursor only grows, and is never above the last applied index.
-//   - F5: Refused answers for every batch at or above any floor a node may have, whatever its options.
+//   - F5: while there is a destination, Refused knows every refused batch at or above any floor a node may have, whatever
+//     its options. Without one nobody reads the log.
 //   - F6: the floor is never above the lowest cursor plus one, and does not go back, also when the last destination
 //     is forgotten (but a larger margin in a node's options may take it back).
 //   - F7: no input makes a decoder panic, and what Encode or Append lets through, Decode takes.
@@ -50,5 +51,10 @@
 //   - Purging, replaying and refusing move at most what the destination's dead_letter counter holds. A letter that a leader
 //     stored just before it died, and whose samples the next leader could deliver after all, was never counted by a cursor;
 //     without that bound it would unbalance the books.
+//   - Apply asks about a pin again, as an election and a pin may cross in the log. It asks about a promotion only where the
+//     promoted source would lose its turn to weight or lag; whether it is silent only the leader can know.
+//   - The margin is measured by the largest time stamp so far. A leader whose clock jumps ahead shortens it once; then the
+//     floor rests until real time has caught up, bounded by the window in bytes. Smoothing the clock would hide real pauses.
+//   - Standbys keep nothing yet (Policy.RequireKept is false), and no fence is ever open, so the floor has no slot for one.
 //   - The floor is the lowest index still needed, so a snapshot at floor-1 may be given to a peer.
 package fsm

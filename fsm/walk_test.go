@@ -150,7 +150,34 @@ func (w *walker) books() *Books {
 	return b
 }
 
-// F1, F2, F3, F4: the books balance after every command, and a state that goes through a snapshot after every one of them is the
+// witness remembers what F5 and F6 are about.
+type witness struct {
+	floor   uint64
+	refused map[uint64]Verdict
+}
+
+func (x *witness) check(t *testing.T, f *FSM, index uint64, response any) {
+	t.Helper()
+	if v, ok := response.(Verdict); ok && v != Accepted {
+		x.refused[index] = v
+	}
+	if floor := f.Floor(); floor >= x.floor {
+		x.floor = floor
+	} else {
+		t.Fatalf("F6: floor went from %d to %d", x.floor, floor)
+	}
+	if len(f.Destinations()) == 0 {
+		return
+	}
+	for i := x.floor; i <= index; i++ {
+		want, refused := x.refused[i]
+		if got, ok := f.Refused(i); ok != refused || got != want {
+			t.Fatalf("F5: entry %d was refused: %v (%d), remembered: %v (%d)", i, refused, want, ok, got)
+		}
+	}
+}
+
+// F1 to F6: the books balance after every command, and a state that goes through a snapshot after every one of them is the
 // same as one that never does, answers included.
 func TestRandomCommands(t *testing.T) {
 	walks, steps := 24, 400
@@ -161,6 +188,7 @@ func TestRandomCommands(t *testing.T) {
 	for seed := range walks {
 		straight, reborn := New(Options{}), New(Options{})
 		w := newWalker(uint64(seed), straight)
+		seen := witness{refused: map[uint64]Verdict{}}
 		for range steps {
 			command := w.command()
 			entry, err := Encode(command)
@@ -179,6 +207,7 @@ func TestRandomCommands(t *testing.T) {
 				applied++
 			}
 			audit(t, straight)
+			seen.check(t, straight, w.index, want)
 			before := snapshotBytes(t, straight)
 			reborn = restored(t, snapshotBytes(t, reborn))
 			if string(snapshotBytes(t, reborn)) != string(before) || reborn.StateHash() != straight.StateHash() {
