@@ -4,6 +4,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/hashicorp/raft"
 )
 
 // Crash enumeration: the power goes off at each disk operation of a workload in turn. What was not
@@ -74,6 +76,9 @@ func runWorkload(t *testing.T, fsys *memFS, seed uint64) outcome {
 func crashOnce(t *testing.T, workload uint64, k, tear int) {
 	t.Helper()
 	fsys := newMemFS()
+	if tear > 1 && k%2 == 0 {
+		fsys.sector = 24 // worse than any disk
+	}
 	fsys.crashAt = k
 	got := runWorkload(t, fsys, workload)
 	rng := rand.New(rand.NewPCG(workload, uint64(k)<<8|uint64(tear)))
@@ -84,6 +89,42 @@ func crashOnce(t *testing.T, workload uint64, k, tear int) {
 	second.crashAt = 1 + rng.IntN(40)
 	next := goOn(t, second, m, workload^uint64(k))
 	recoverFrom(t, second, 2, rng, next)
+}
+
+// Valid frames that a torn group commit left behind must not become part of the one that is written in
+// its place and torn as well.
+func TestTornTwice(t *testing.T) {
+	fsys := newMemFS()
+	w := mustOpen(t, inPlace(fsys))
+	commit := func(term uint64) []*raft.Log {
+		var logs []*raft.Log
+		for index := uint64(2); index <= 4; index++ {
+			logs = append(logs, &raft.Log{Index: index, Term: term, Data: make([]byte, 2*fsys.sector-frameHeaderBytes)})
+		}
+		return logs
+	}
+	before := step{store: []*raft.Log{{Index: 1, Data: make([]byte, fsys.sector-frameHeaderBytes)}}}
+	if err := before.run(w); err != nil {
+		t.Fatal(err)
+	}
+	for round, keepFirst := range []bool{false, true, true} {
+		fsys.fail = func(op Op) error {
+			if op == OpAppendSync {
+				return errCrashed
+			}
+			return nil
+		}
+		if err := w.StoreLogs(commit(uint64(round + 2))); !errors.Is(err, errCrashed) {
+			t.Fatal(err)
+		}
+		sectors := 0
+		fsys = fsys.reboot(func() bool { sectors++; return (sectors <= 2) == keepFirst })
+		w = mustOpen(t, inPlace(fsys))
+		if err := diff(w, before.apply(model{})); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+	}
+	mustClose(t, w)
 }
 
 // recoverFrom reboots and opens the log, and returns what it holds.

@@ -4,19 +4,19 @@ import "errors"
 
 // cursor reads frames from the segment files, in order, through one buffer.
 type cursor struct {
-	window     window
-	segment    *segment
-	generation uint64
-	next       uint64 // the frame at off
-	off        int64
+	window  window
+	segment *segment
+	next    uint64 // the frame at off
+	off     int64
 }
 
 // read returns the entry of an index that the view contains. Its data is valid until
-// the next call.
+// the next call. What was read ahead stays good: an entry that replaces another one is always in
+// another segment.
 func (c *cursor) read(v *view, index uint64) (frame, error) {
 	e := v.find(index)
-	if c.segment != e.segment || c.generation != v.generation || c.next != index {
-		c.seek(v, &e, index)
+	if c.segment != e.segment || c.next != index {
+		c.seek(&e, index)
 	}
 	c.window.limit = e.end
 	for {
@@ -35,17 +35,15 @@ func (c *cursor) read(v *view, index uint64) (frame, error) {
 	}
 }
 
-func (c *cursor) seek(v *view, e *extent, index uint64) {
+func (c *cursor) seek(e *extent, index uint64) {
 	at, off := e.seek(index)
-	same := c.segment == e.segment && c.generation == v.generation
-	if !same {
-		c.window.reset(e.file, e.end)
-	}
-	c.segment, c.generation = e.segment, v.generation
-	if same && c.next > at && c.next <= index {
+	if c.segment == e.segment && c.next > at && c.next <= index {
 		return // already nearer
 	}
-	c.next, c.off = at, off
+	if c.segment != e.segment {
+		c.window.reset(e.file, e.end)
+	}
+	c.segment, c.next, c.off = e.segment, at, off
 	c.window.ahead = windowBytesMin
 }
 

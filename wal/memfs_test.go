@@ -13,8 +13,6 @@ import (
 	"syscall"
 )
 
-const sectorBytes = 512
-
 var errCrashed = errors.New("memfs: power is off")
 
 // memFS is a file system in memory that knows what a power cut would leave: of data written
@@ -25,6 +23,7 @@ type memFS struct {
 	durable map[string]*inode // what survives for sure
 	pending []func(map[string]*inode)
 
+	sector  int               // how finely a write can tear
 	steps   int               // operations that change something, so far
 	crashAt int               // the power goes off at this one; 0: never
 	fail    func(op Op) error // asked before each operation
@@ -36,13 +35,14 @@ type memFS struct {
 }
 
 type inode struct {
+	sector int
 	data   []byte
 	synced []byte
 	dirty  map[int]struct{} // sectors
 }
 
 func newMemFS() *memFS {
-	return &memFS{names: map[string]*inode{}, durable: map[string]*inode{}, trace: map[Op]int{}}
+	return &memFS{sector: 512, names: map[string]*inode{}, durable: map[string]*inode{}, trace: map[Op]int{}}
 }
 
 // step counts an operation that changes something. It reports whether it may happen; the
@@ -89,7 +89,7 @@ func (m *memFS) Open(op Op, path string, flag int) (File, error) {
 		if err := m.step(op); err != nil {
 			return nil, err
 		}
-		n = &inode{dirty: map[int]struct{}{}}
+		n = &inode{sector: m.sector, dirty: map[int]struct{}{}}
 		m.rename(func(names map[string]*inode) { names[path] = n })
 		if err := m.after(); err != nil {
 			return nil, err
@@ -183,9 +183,10 @@ func (m *memFS) reboot(keep func() bool) *memFS {
 		change(names)
 	}
 	next := newMemFS()
+	next.sector = m.sector
 	for _, path := range slices.Sorted(maps.Keys(names)) {
 		data := names[path].survive(keep)
-		n := &inode{data: data, synced: slices.Clone(data), dirty: map[int]struct{}{}}
+		n := &inode{sector: m.sector, data: data, synced: slices.Clone(data), dirty: map[int]struct{}{}}
 		next.names[path], next.durable[path] = n, n
 	}
 	return next
@@ -200,20 +201,25 @@ func (n *inode) survive(keep func() bool) []byte {
 		data = resized(data, len(n.data))
 	}
 	for _, sector := range slices.Sorted(maps.Keys(n.dirty)) {
-		from := sector * sectorBytes
+		from := sector * n.sector
 		if !keep() || from >= min(len(data), len(n.data)) {
 			continue
 		}
-		copy(data[from:], n.data[from:min(from+sectorBytes, len(n.data))])
+		copy(data[from:], n.data[from:min(from+n.sector, len(n.data))])
 	}
 	return data
 }
 
 func (n *inode) resize(size int) {
-	for sector := min(size, len(n.data)) / sectorBytes; sector*sectorBytes < max(size, len(n.data)); sector++ {
+	n.touch(min(size, len(n.data)), max(size, len(n.data)))
+	n.data = resized(n.data, size)
+}
+
+// touch marks a range as not synced.
+func (n *inode) touch(from, to int) {
+	for sector := from / n.sector; sector*n.sector < to; sector++ {
 		n.dirty[sector] = struct{}{}
 	}
-	n.data = resized(n.data, size)
 }
 
 func resized(b []byte, size int) []byte {
@@ -265,9 +271,7 @@ func (f *memFile) WriteAt(op Op, p []byte, off int64) error {
 		return err
 	}
 	copy(f.inode.data[off:], p)
-	for sector := int(off) / sectorBytes; sector*sectorBytes < int(off)+len(p); sector++ {
-		f.inode.dirty[sector] = struct{}{}
-	}
+	f.inode.touch(int(off), int(off)+len(p))
 	return f.fs.after()
 }
 
@@ -298,8 +302,8 @@ func (f *memFile) Sync(op Op) error {
 		n.synced = resized(n.synced, len(n.data))
 	}
 	for sector := range n.dirty {
-		if from := sector * sectorBytes; from < len(n.data) {
-			copy(n.synced[from:min(from+sectorBytes, len(n.data))], n.data[from:])
+		if from := sector * n.sector; from < len(n.data) {
+			copy(n.synced[from:min(from+n.sector, len(n.data))], n.data[from:])
 		}
 	}
 	clear(n.dirty)

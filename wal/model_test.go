@@ -123,6 +123,9 @@ func diff(w *WAL, m model) error {
 	if last, _ := w.LastIndex(); last != m.last() {
 		return fmt.Errorf("last index: want %d, got %d", m.last(), last)
 	}
+	if err := w.view.Load().check(); err != nil {
+		return err
+	}
 	r := w.Reader(m.first())
 	defer r.Close()
 	for _, want := range m.logs {
@@ -147,6 +150,24 @@ func diff(w *WAL, m model) error {
 		}
 	}
 	return nil
+}
+
+// check says what is wrong with a view: its segments must follow one another, none empty but the tail.
+func (v *view) check() error {
+	next := uint64(0)
+	var err error
+	v.extents(func(e extent) {
+		if next != 0 && e.base != next {
+			err = fmt.Errorf("segment %d has base %d, want %d", e.id, e.base, next)
+		}
+		if next = e.last + 1; next == e.base && e.segment != v.tail.segment {
+			err = fmt.Errorf("segment %d is empty", e.id)
+		}
+	})
+	if err == nil && v.last > 0 && v.last != next-1 {
+		err = fmt.Errorf("last index %d, but the segments end with %d", v.last, next-1)
+	}
+	return err
 }
 
 // inPlace are options whose steps have a fixed order.

@@ -121,7 +121,17 @@ func checkStamp(index, term uint64, data []byte) error {
 // W5, W8: readers beside a writer that appends, cuts, reclaims and recycles see each entry right or
 // not at all. Without a cache, so that all of them read files that are being overwritten.
 func TestConcurrentReaders(t *testing.T) {
-	o := Options{Dir: t.TempDir(), SegmentBytes: segmentBytesMin, CacheBytes: -1}
+	rounds := uint64(1500)
+	if testing.Short() {
+		rounds = 300
+	}
+	concurrently(t, Options{Dir: "/wal", FS: newMemFS()}, rounds)
+	concurrently(t, Options{Dir: t.TempDir()}, rounds/10)
+}
+
+func concurrently(t *testing.T, o Options, rounds uint64) {
+	t.Helper()
+	o.SegmentBytes, o.CacheBytes = segmentBytesMin, -1
 	o.Fatal = func(err error) { t.Errorf("fatal: %v", err) }
 	w := mustOpen(t, o)
 	var stop atomic.Bool
@@ -165,7 +175,7 @@ func TestConcurrentReaders(t *testing.T) {
 		}
 		r.Close()
 	})
-	churn(t, w, &committed)
+	churn(t, w, &committed, rounds)
 	stop.Store(true)
 	group.Wait()
 	mustClose(t, w)
@@ -174,12 +184,8 @@ func TestConcurrentReaders(t *testing.T) {
 	}
 }
 
-func churn(t *testing.T, w *WAL, committed *atomic.Uint64) {
+func churn(t *testing.T, w *WAL, committed *atomic.Uint64, rounds uint64) {
 	t.Helper()
-	rounds := uint64(1500)
-	if testing.Short() {
-		rounds = 300
-	}
 	next := uint64(1)
 	for round := range rounds {
 		var logs []*raft.Log
@@ -201,6 +207,72 @@ func churn(t *testing.T, w *WAL, committed *atomic.Uint64) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// meddlingFS calls before once, ahead of the next read.
+type meddlingFS struct {
+	FS
+	before func()
+}
+
+func (m *meddlingFS) Open(op Op, path string, flag int) (File, error) {
+	f, err := m.FS.Open(op, path, flag)
+	return &meddlingFile{f, m}, err
+}
+
+type meddlingFile struct {
+	File
+	fs *meddlingFS
+}
+
+func (m *meddlingFile) ReadAt(op Op, p []byte, off int64) (int, error) {
+	if before := m.fs.before; before != nil {
+		m.fs.before = nil
+		before()
+	}
+	return m.File.ReadAt(op, p, off)
+}
+
+// A segment that is reclaimed and overwritten between a reader's look at the view and its look at the file is
+// nothing to die of.
+func TestReadOfARecycledSegment(t *testing.T) {
+	for _, reset := range []bool{false, true} {
+		fsys := &meddlingFS{FS: newMemFS()}
+		o := inPlace(fsys)
+		o.Fatal = func(err error) { t.Errorf("fatal: %v", err) }
+		w := mustOpen(t, o)
+		next := uint64(1)
+		fill := func() {
+			for range 60 {
+				if err := w.StoreLog(stamp(next, 1)); err != nil {
+					t.Error(err)
+				}
+				next++
+			}
+		}
+		recycle := func() {
+			high := next - 2
+			if reset {
+				high++
+			}
+			if err := w.DeleteRange(1, high); err != nil {
+				t.Error(err)
+			}
+			fill() // overwrites the spares
+		}
+		fill()
+		fsys.before = recycle
+		if err := w.GetLog(next-60, new(raft.Log)); err != raft.ErrLogNotFound {
+			t.Errorf("get: want raft.ErrLogNotFound, got %v", err)
+		}
+		first, _ := w.FirstIndex()
+		r := w.Reader(first)
+		fsys.before = recycle
+		if _, err := r.Next(next - 1); err != ErrReclaimed {
+			t.Errorf("reader: want ErrReclaimed, got %v", err)
+		}
+		mustClose(t, w)
 	}
 }
 

@@ -80,6 +80,30 @@ func TestReadsDoNotFillTheCache(t *testing.T) {
 	}
 }
 
+// A cut takes from the cache what it cuts off, and no more.
+func TestCutKeepsTheCache(t *testing.T) {
+	o := inPlace(newMemFS())
+	o.CacheBytes = 1 << 20
+	w := mustOpen(t, o)
+	defer mustClose(t, w)
+	for _, st := range []step{{store: entries(1, 9)}, {low: 6, high: 9}} {
+		if err := st.run(w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.cache.get(6) != nil {
+		t.Error("6 is cut off, but held")
+	}
+	if err := w.StoreLogs(entries(6, 7)); err != nil {
+		t.Fatal(err)
+	}
+	for index := uint64(1); index <= 7; index++ {
+		if w.cache.get(index) == nil {
+			t.Errorf("%d is not held any more", index)
+		}
+	}
+}
+
 // What was stored is handed out as it came, without a copy.
 func TestCacheKeepsThePointer(t *testing.T) {
 	o := inPlace(newMemFS())

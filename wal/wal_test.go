@@ -139,11 +139,55 @@ func TestLargeGroupCommit(t *testing.T) {
 		}
 		m = st.apply(m)
 	}
+	// One that does not fit into a tail that a cut left empty takes that tail's place.
+	segments := w.Info().Segments
+	for _, st := range []step{
+		{low: m.last(), high: m.last()},
+		{store: []*raft.Log{{Index: m.last(), Data: make([]byte, 2*segmentBytesMin)}}},
+	} {
+		if err := st.run(w); err != nil {
+			t.Fatal(err)
+		}
+		m = st.apply(m)
+	}
+	if err := diff(w, m); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.Info().Segments; n != segments+1 {
+		t.Fatalf("%d segments, want %d", n, segments+1)
+	}
 	mustClose(t, w)
 	w = mustOpen(t, o)
 	defer mustClose(t, w)
 	if err := diff(w, m); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Which segments live follows from their names.
+func TestLivingSegments(t *testing.T) {
+	n := func(id, base uint64) segmentName { return segmentName{id, base} }
+	tests := []struct {
+		name       string
+		found      []segmentName
+		lowest     uint64
+		live, dead int
+		first      segmentName
+	}{
+		{name: "none"},
+		{name: "chain", found: []segmentName{n(1, 5), n(2, 9), n(3, 20)}, lowest: 1, live: 3, first: n(1, 5)},
+		{name: "prefix", found: []segmentName{n(1, 5), n(2, 9), n(3, 20)}, lowest: 2, live: 2, dead: 1, first: n(2, 9)},
+		{name: "cut", found: []segmentName{n(1, 5), n(2, 9), n(3, 20), n(4, 8)}, lowest: 1, live: 2, dead: 2, first: n(1, 5)},
+		{name: "cut at a base", found: []segmentName{n(1, 5), n(2, 9), n(3, 9)}, lowest: 1, live: 2, dead: 1, first: n(1, 5)},
+		{name: "cut twice", found: []segmentName{n(1, 5), n(2, 9), n(3, 7), n(4, 6)}, lowest: 1, live: 2, dead: 2, first: n(1, 5)},
+		{name: "reset", found: []segmentName{n(1, 5), n(2, 9)}, lowest: 3, dead: 2},
+		{name: "reset to a lower index", found: []segmentName{n(1, 5), n(2, 9), n(3, 2)}, lowest: 3, live: 1, dead: 2, first: n(3, 2)},
+	}
+	for _, tt := range tests {
+		live, dead := living(tt.found, tt.lowest)
+		if len(live) != tt.live || len(dead) != tt.dead || (len(live) > 0 && live[0] != tt.first) {
+			t.Errorf("%s: live %v, dead %v", tt.name, live, dead)
+		}
 	}
 }
 
