@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -268,9 +269,19 @@ func validElectionTimes(c *Config) (errs []*Error) {
 	return errs
 }
 
-func validHandover(c *Config) []*Error {
-	if c.Handover.Margin <= 0 {
-		return c.wrong("handover.margin", "expected more than 0s and than the longest scrape interval, got %s", c.Handover.Margin)
+// What the log remembers for a handover at most, whatever is configured: fsm.MarginMax and fsm.WindowBytesMax.
+const (
+	HandoverMarginMax      = Duration(15 * time.Minute)
+	HandoverWindowBytesMax = 1 * GiB
+)
+
+func validHandover(c *Config) (errs []*Error) {
+	h := c.Handover
+	if h.Margin <= 0 || h.Margin > HandoverMarginMax {
+		errs = append(errs, c.wrong("handover.margin", "expected more than the longest scrape interval and at most %s, got %s", HandoverMarginMax, h.Margin)...)
 	}
-	return nil
+	if h.WindowBytes > HandoverWindowBytesMax {
+		errs = append(errs, c.wrong("handover.window_bytes", "expected at most %s, got %s", HandoverWindowBytesMax, h.WindowBytes)...)
+	}
+	return errs
 }

@@ -38,8 +38,15 @@ func validDestinationNames(c *Config) (errs []*Error) {
 	return errs
 }
 
+// urlBytesMax is what a destination's entry in the log can hold.
+const urlBytesMax = 8 * KiB
+
 func validDestinationURLs(c *Config) (errs []*Error) {
 	for i, r := range c.RemoteWrite {
+		if Bytes(len(r.URL)) > urlBytesMax {
+			errs = append(errs, c.wrong(destinationKey(i, "url"), "expected a URL of at most %s", urlBytesMax)...)
+			continue
+		}
 		u, err := url.Parse(r.URL)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			// A URL that does not parse is not repeated: there may be a password in it.
@@ -79,7 +86,7 @@ func validDestinationHeaders(c *Config) (errs []*Error) {
 			switch {
 			case canonical == "Authorization":
 				errs = append(errs, c.wrong(key, "expected basic_auth, authorization or oauth2 instead of the header %q", name)...)
-			case reserved:
+			case reserved, canonical == "Transfer-Encoding":
 				errs = append(errs, c.wrong(key, "expected headers that the protocol does not set itself, got %q", name)...)
 			case !validHeaderName(name):
 				errs = append(errs, c.wrong(key, "expected the name of a header, got %q", name)...)
@@ -121,7 +128,7 @@ func relabelFault(rule *relabel.Config) error {
 }
 
 const (
-	shardsMax = 1024
+	shardsMax = 64
 	// sendBytesMin lets at least one entry of the log, 256 KiB at most, into a request.
 	sendBytesMin = 1 * KiB
 )

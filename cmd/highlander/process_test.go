@@ -6,7 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // asProcess runs the program as a process of its own.
@@ -53,4 +56,81 @@ func TestExitStatus(t *testing.T) {
 			t.Errorf("%q: something on the wrong stream: %q, %q", tt.line, out, errOut)
 		}
 	}
+}
+
+// The shortest way to a working node: an empty directory and a URL. The process answers its own commands, and a
+// SIGTERM ends it with status 0.
+func TestStandaloneProcess(t *testing.T) {
+	dir, err := os.MkdirTemp("", "hl") // the path of a socket is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log lockedBuffer
+	cmd := exec.Command(self, "run", "--storage.path", dir, "--web.listen-address", "127.0.0.1:0", "--cluster.bind-address", "127.0.0.1:0",
+		"--remote-write.url", "http://127.0.0.1:1/?a=1,2")
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	defer func() { _ = cmd.Process.Kill() }()
+	eventually(t, &log, func() bool {
+		status, out, _ := asProcess(t, "destination list --storage.path "+dir)
+		return status == 0 && strings.Contains(out, "remote-0")
+	})
+	if status, out, errOut := asProcess(t, "wal verify --storage.path "+dir); status != 0 {
+		t.Errorf("wal verify on a live node: status %d, %s%s", status, out, errOut)
+	}
+	if status, _, errOut := asProcess(t, "destination pause lts --storage.path "+dir); status != 1 || !strings.Contains(errOut, "remote-0") {
+		t.Errorf("a wrong name: status %d, %s", status, errOut)
+	}
+	if status, _, errOut := asProcess(t, "run --storage.path "+dir+" --remote-write.url http://127.0.0.1:1"); status != 1 {
+		t.Errorf("a second node in the same directory: status %d, %s", status, errOut)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-exited:
+		if err != nil {
+			t.Errorf("after SIGTERM: %v\n%s", err, log.String())
+		}
+	case <-time.After(10 * time.Second):
+		t.Errorf("still running after SIGTERM\n%s", log.String())
+	}
+}
+
+// eventually polls for something that another process does.
+func eventually(t *testing.T, log *lockedBuffer, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it did not happen\n%s", log.String())
+		}
+	}
+}
+
+// lockedBuffer is written by one goroutine and read by another.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }

@@ -40,10 +40,7 @@ func (p *program) runNode(c *cli.Context) error {
 		return err
 	}
 	logger := options.Logger
-	options.Fatal = func(err error) {
-		logger.Error("this node must stop", "err", err)
-		p.exit(exitFailed)
-	}
+	options.Fatal = func(error) { p.exit(exitFailed) } // the server has logged why
 	logger.Info("starting", "version", options.Version, "go", runtime.Version(), "config_file", options.ConfigFile,
 		"config_hash", options.Config.Hash())
 	if len(options.Config.RemoteWrite) == 0 {

@@ -52,7 +52,7 @@ func sourceVersion(settings []debug.BuildSetting) string {
 		}
 	}
 	if revision == "" {
-		return "unknown"
+		return "devel"
 	}
 	return "0.0.0-" + revision[:min(12, len(revision))] + modified
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/hashicorp/raft"
@@ -45,54 +45,106 @@ func (p *program) walDir(c *cli.Context) string {
 	return filepath.Join(p.value(c, "storage.path"), "wal")
 }
 
+// walFault says what a person can do about a directory without a log.
+func walFault(dir string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no log in %s (--storage.path says which data directory is meant)", dir)
+	}
+	return err
+}
+
 // walSummary is `wal info --output json`.
 type walSummary struct {
-	Path       string `json:"path"`
+	Path       string       `json:"path"`
+	FirstIndex uint64       `json:"first_index"`
+	LastIndex  uint64       `json:"last_index"`
+	Bytes      int64        `json:"bytes"`
+	TornIndex  uint64       `json:"torn_index,omitempty"` // first entry that a crash left incomplete
+	Segments   []walSegment `json:"segments"`
+}
+
+type walSegment struct {
+	ID         uint64 `json:"id"`
 	FirstIndex uint64 `json:"first_index"`
-	LastIndex  uint64 `json:"last_index"`
-	Segments   int    `json:"segments"`
+	LastIndex  uint64 `json:"last_index"` // first_index - 1: none
 	Bytes      int64  `json:"bytes"`
+	DiskBytes  int64  `json:"disk_bytes"`
+	Sealed     bool   `json:"sealed"`
+	File       string `json:"file"`
 }
 
 func (p *program) walInfo(c *cli.Context) error {
 	dir := p.walDir(c)
-	info, err := wal.Inspect(dir)
+	layout, err := wal.Inspect(dir)
 	if err != nil {
-		return err
+		return walFault(dir, err)
 	}
-	s := walSummary{Path: dir, FirstIndex: info.FirstIndex, LastIndex: info.LastIndex, Segments: info.Segments, Bytes: info.Bytes}
-	return p.print(c, s, func() {
-		fmt.Fprintf(p.out, "path      %s\n", printable(s.Path))
-		fmt.Fprintf(p.out, "first     %d\n", s.FirstIndex)
-		fmt.Fprintf(p.out, "last      %d\n", s.LastIndex)
-		fmt.Fprintf(p.out, "segments  %d\n", s.Segments)
-		fmt.Fprintf(p.out, "size      %s\n", sizeText(float64(s.Bytes)))
-	})
+	s := summarize(dir, &layout)
+	return p.print(c, s, func() { p.showSummary(&s) })
+}
+
+func summarize(dir string, layout *wal.Layout) walSummary {
+	s := walSummary{
+		Path: dir, FirstIndex: layout.FirstIndex, LastIndex: layout.LastIndex, Bytes: layout.Bytes, TornIndex: layout.TornIndex,
+		Segments: []walSegment{},
+	}
+	for _, f := range layout.Files {
+		s.Segments = append(s.Segments, walSegment{
+			ID: f.ID, FirstIndex: f.First, LastIndex: f.Last, Bytes: f.Bytes, DiskBytes: f.DiskBytes, Sealed: f.Sealed, File: filepath.Base(f.Path),
+		})
+	}
+	return s
+}
+
+func (p *program) showSummary(s *walSummary) {
+	fmt.Fprintf(p.out, "%s: entries %d to %d in %d segments, %s\n", printable(s.Path), s.FirstIndex, s.LastIndex, len(s.Segments), sizeText(float64(s.Bytes)))
+	if s.TornIndex != 0 {
+		fmt.Fprintf(p.out, "the last write, from entry %d on, is incomplete: it was never acknowledged, or is being made right now\n", s.TornIndex)
+	}
+	fmt.Fprintln(p.out)
+	t := newTable(">SEGMENT", ">FIRST", ">LAST", ">BYTES", ">ON DISK", "STATE", "FILE")
+	for _, f := range s.Segments {
+		state := "open"
+		if f.Sealed {
+			state = "sealed"
+		}
+		t.add(number(f.ID), number(f.FirstIndex), number(f.LastIndex), sizeText(float64(f.Bytes)), sizeText(float64(f.DiskBytes)), state, f.File)
+	}
+	t.write(p.out)
 }
 
 // walVerdict is `wal verify --output json`.
 type walVerdict struct {
-	OK       bool     `json:"ok"`
-	Problems []string `json:"problems"`
+	OK         bool     `json:"ok"`
+	FirstIndex uint64   `json:"first_index"`
+	LastIndex  uint64   `json:"last_index"`
+	Segments   int      `json:"segments"`
+	Entries    uint64   `json:"entries"`
+	Bytes      int64    `json:"bytes"`
+	Problems   []string `json:"problems"`
 }
 
 var errDamaged = errors.New("the log is damaged; as a member of a cluster, start this node on an empty data directory and it gets its data from the others")
 
 func (p *program) walVerify(c *cli.Context) error {
-	report, err := wal.Verify(p.walDir(c))
+	dir := p.walDir(c)
+	report, err := wal.Verify(dir)
 	if err != nil {
-		return err
+		return walFault(dir, err)
 	}
-	v := walVerdict{OK: len(report.Problems) == 0, Problems: []string{}}
+	v := walVerdict{
+		OK: len(report.Problems) == 0, FirstIndex: report.FirstIndex, LastIndex: report.LastIndex,
+		Segments: report.Segments, Entries: report.Entries, Bytes: report.Bytes, Problems: []string{},
+	}
 	for _, problem := range report.Problems {
-		v.Problems = append(v.Problems, problem.Err.Error())
+		v.Problems = append(v.Problems, fmt.Sprintf("%s: %v", problem.Path, problem.Err))
 	}
 	err = p.print(c, v, func() {
-		if v.OK {
-			fmt.Fprintln(p.out, "ok")
-		}
 		for _, problem := range v.Problems {
 			fmt.Fprintln(p.out, printable(problem))
+		}
+		if v.OK {
+			fmt.Fprintf(p.out, "ok: read %d entries, %d to %d, %s\n", v.Entries, v.FirstIndex, v.LastIndex, sizeText(float64(v.Bytes)))
 		}
 	})
 	if err == nil && !v.OK {
@@ -106,15 +158,13 @@ func (p *program) walDump(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	to := uint64(math.MaxUint64)
-	if c.IsSet("to") {
-		to = c.Uint64("to")
-	}
 	show := showEntry
 	if asJSON {
 		show = showEntryJSON
 	}
-	return wal.Dump(p.walDir(c), c.Uint64("from"), to, func(e wal.Entry) error { return show(p.out, describe(e)) })
+	dir := p.walDir(c)
+	err = wal.Dump(dir, c.Uint64("from"), c.Uint64("to"), func(e wal.Entry) error { return show(p.out, describe(e)) })
+	return walFault(dir, err)
 }
 
 // walEntry is one entry as `wal dump` prints it.
@@ -129,6 +179,13 @@ type walEntry struct {
 
 func describe(e wal.Entry) walEntry {
 	entry := walEntry{Index: e.Index, Term: e.Term, Bytes: len(e.Data), Kind: raftKind(e.Type)}
+	if e.Type == raft.LogConfiguration {
+		members, err := describeConfiguration(e.Data)
+		entry.Detail = members
+		if err != nil {
+			entry.Error = err.Error()
+		}
+	}
 	if e.Type != raft.LogCommand {
 		return entry
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/highlander-io/highlander/fsm"
 	"github.com/highlander-io/highlander/fsm/wire"
 )
@@ -50,8 +52,8 @@ func (b batchDetail) String() string {
 // letterDetail is a dead letter without its body.
 type letterDetail struct {
 	fsm.DeadLetter
-	Body      struct{} `json:"-"`
-	BodyBytes int      `json:"body_bytes"`
+	Body      *struct{} `json:"body,omitempty"` // hides the one of the command
+	BodyBytes int       `json:"body_bytes"`
 }
 
 // describeCommand decodes an entry that the FSM applies.
@@ -73,9 +75,7 @@ func describeCommand(entry []byte) (kind string, detail any, err error) {
 		return kind, nil, err
 	}
 	if letter, ok := command.(*fsm.DeadLetter); ok {
-		d := letterDetail{DeadLetter: *letter, BodyBytes: len(letter.Body)}
-		d.DeadLetter.Body = nil
-		return kind, d, nil
+		return kind, letterDetail{DeadLetter: *letter, BodyBytes: len(letter.Body)}, nil
 	}
 	return kind, command, nil
 }
@@ -135,4 +135,24 @@ func kindName(k fsm.Kind) string {
 	default:
 		return fmt.Sprintf("kind %d", k)
 	}
+}
+
+// memberDetail is one member of a configuration entry.
+type memberDetail struct {
+	ID       string `json:"id"`
+	Address  string `json:"address"`
+	Suffrage string `json:"suffrage"`
+}
+
+// describeConfiguration decodes what Raft says about membership.
+func describeConfiguration(data []byte) (members []memberDetail, err error) {
+	defer func() {
+		if fault := recover(); fault != nil { // the library's decoder knows no error
+			err = fmt.Errorf("%v", fault)
+		}
+	}()
+	for _, s := range raft.DecodeConfiguration(data).Servers {
+		members = append(members, memberDetail{string(s.ID), string(s.Address), s.Suffrage.String()})
+	}
+	return members, nil
 }
