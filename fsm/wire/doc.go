@@ -21,14 +21,16 @@
 //   - R5: a 2.0 body that is written has symbols without duplicates or strangers, the empty one first, sorted labels, and
 //     no series with both samples and histograms. A 1.0 body keeps the order of labels it came with.
 //   - R6: Scan allocates nothing once the buffers of its Request have grown.
-//   - R7: nothing is allocated for a length that a body only claims.
+//   - R7: nothing is allocated for a length that a body only claims, and what is kept about a body is bounded
+//     (limits.go), however little its fields take.
 //
 // # Where this package is stricter than the generated decoders
 //
 // A packed field whose last number runs past its end is damage: the generated code reads on into the next field, other
 // decoders refuse it, and an accepted body must be acceptable to any receiver. A first symbol that is not empty is
 // against the 2.0 specification. A body that has none of the fields of its protocol but those of the other was sent
-// with the wrong Content-Type; unknown fields alone are not a reason to refuse anything.
+// with the wrong Content-Type; unknown fields alone are not a reason to refuse anything. And there are limits, far above
+// what senders do.
 //
 // # Decisions
 //
@@ -45,7 +47,7 @@
 //   - A request is cut by trying: what fits is known only after compression, so a part is filled up to what the last
 //     one's ratio promises and shortened if that was too much. Rejected: cutting by decoded size, which makes five to
 //     ten times as many entries.
-//   - A series too large for one entry is cut between samples with its labels repeated. Its exemplars go right behind
-//     the first sample: receivers refuse a 2.0 series without a sample.
+//   - A series too large for one entry is cut between samples with its labels, metadata and unknown fields repeated. Its
+//     exemplars are spread between the samples: receivers refuse a 2.0 series without a sample.
 //   - 2.0 references to metadata texts that are absent (zero) are legal even without symbols.
 package wire

@@ -43,9 +43,9 @@ func (p Protocol) kindOf(num int32) (elementKind, bool) {
 	return 0, false
 }
 
-// readElements collects what a series holds in r.elements, in the order in which it may be cut: exemplars directly
-// behind the first sample, because a 2.0 series without a sample is refused by receivers; in 2.0 histograms after
-// the samples, because they must not be in one series. Samples and histograms each keep their order.
+// readElements collects what a series holds in r.elements, in the order in which it may be cut: exemplars spread between
+// the samples, because a 2.0 series without a sample is refused by receivers; in 2.0 histograms after the samples,
+// because they must not be in one series. Samples, histograms and exemplars each keep their order.
 func (r *Request) readElements(s *Series) {
 	r.elements = r.elements[:0]
 	first := elementSample
@@ -59,9 +59,7 @@ func (r *Request) readElements(s *Series) {
 	}
 	samples := len(r.elements)
 	r.collect(s, func(k elementKind) bool { return k == elementExemplar })
-	if samples > 1 {
-		rotate(r.elements[1:], samples-1)
-	}
+	r.spread(samples)
 	if r.Protocol == V2 && first == elementSample {
 		r.collect(s, func(k elementKind) bool { return k == elementHistogram })
 	}
@@ -76,17 +74,22 @@ func (r *Request) collect(s *Series, want func(elementKind) bool) {
 	}
 }
 
-// rotate moves the first n elements behind the others.
-func rotate(e []element, n int) {
-	reverse(e[:n])
-	reverse(e[n:])
-	reverse(e)
-}
-
-func reverse(e []element) {
-	for i, j := 0, len(e)-1; i < j; i, j = i+1, j-1 {
-		e[i], e[j] = e[j], e[i]
+// spread mixes the elements from n on evenly with the n before them: as many behind each as there must be.
+func (r *Request) spread(n int) {
+	others := len(r.elements) - n
+	if n == 0 || others == 0 {
+		return
 	}
+	mixed := make([]element, 0, len(r.elements))
+	behind := (others + n - 1) / n
+	rest := r.elements[n:]
+	for _, e := range r.elements[:n] {
+		mixed = append(mixed, e)
+		k := min(behind, len(rest))
+		mixed = append(mixed, rest[:k]...)
+		rest = rest[k:]
+	}
+	copy(r.elements, mixed)
 }
 
 // countElement adds one element to the counts of a piece.

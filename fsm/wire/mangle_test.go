@@ -95,6 +95,8 @@ func (m mangler) field(f *fields, s *shape) [][]byte {
 	body := f.b[f.start:f.end]
 	inner := s.messages[f.num]
 	switch {
+	case f.typ == typeBytes && inner != nil && !inner.plural:
+		return m.halves(f.num, m.message(body, inner))
 	case f.typ == typeBytes && inner != nil:
 		return [][]byte{m.bytes(nil, f.num, m.message(body, inner))}
 	case f.typ == typeBytes && s.packed[f.num]:
@@ -108,6 +110,14 @@ func (m mangler) field(f *fields, s *shape) [][]byte {
 		return m.twice(append(m.tag(nil, f.num, typeFixed64), body...), other, f.num, s)
 	}
 	return [][]byte{f.b[f.head:f.end]}
+}
+
+// halves writes a message that may not repeat as two, which decoders join.
+func (m mangler) halves(num int32, body []byte) [][]byte {
+	f := fields{b: body}
+	for f.next() && !m.chance(1) {
+	}
+	return [][]byte{m.bytes(nil, num, body[:f.pos]), m.bytes(nil, num, body[f.pos:])}
 }
 
 // twice puts another value in front of a scalar's, which then does not count.

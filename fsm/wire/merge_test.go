@@ -150,3 +150,22 @@ func TestShardsAgree(t *testing.T) {
 		}
 	}
 }
+
+func TestShardsIgnoreTheOrderOfLabels(t *testing.T) {
+	for i := range 50 {
+		v := string(rune('a' + i))
+		var r Request
+		raw := requestV1([]string{"__name__", "up", "a", v, "b", "2"}, []string{"b", "2", "__name__", "up", "a", v})
+		if err := r.Scan(raw, V1, Labels{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, lane := range r.Shards(8) {
+			if len(lane) == 1 {
+				t.Fatalf("%q: one series in two lanes", v)
+			}
+		}
+		if r.Hash(0) != r.Hash(1) {
+			t.Fatalf("%q: two hashes", v)
+		}
+	}
+}

@@ -176,3 +176,28 @@ func TestPartsAreTheCallers(t *testing.T) {
 		t.Fatal("an earlier part changed")
 	}
 }
+
+// Receivers refuse a 2.0 series without a sample, so exemplars are never alone where samples are left.
+func TestExemplarsAreNotAlone(t *testing.T) {
+	ts := writev2.TimeSeries{LabelsRefs: []uint32{1, 2}}
+	rnd := rand.New(rand.NewPCG(3, 4))
+	for i := range 50 {
+		ts.Samples = append(ts.Samples, writev2.Sample{Value: rnd.Float64(), Timestamp: testTime + int64(i)})
+		ts.Exemplars = append(ts.Exemplars, writev2.Exemplar{LabelsRefs: []uint32{3, 4}, Value: rnd.Float64(), Timestamp: testTime + int64(i)})
+	}
+	raw := []byte(encoded(&writev2.Request{Symbols: []string{"", "__name__", "up", "trace_id", "x"}, Timeseries: []writev2.TimeSeries{ts}}))
+	r := Request{MaxStored: 300}
+	if err := r.Scan(raw, V2, pairs); err != nil {
+		t.Fatal(err)
+	}
+	checkParts(t, &r, raw, false, 300)
+	parts, err := r.Parts(nil, false, true, 0)
+	if err != nil || len(parts) < 5 {
+		t.Fatal(len(parts), err)
+	}
+	for i, p := range parts {
+		if p.Counts.Samples() == 0 || p.Counts.Exemplars == 0 {
+			t.Errorf("part %d: %+v", i, p.Counts)
+		}
+	}
+}

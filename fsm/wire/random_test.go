@@ -106,6 +106,8 @@ func breakHistogram(t *rapid.T, h *prompb.Histogram, total uint64) {
 		h.CustomValues = append(h.CustomValues, math.NaN())
 	case 8:
 		h.CustomValues = append(h.CustomValues, math.Inf(1))
+	case 9, 10: // one bound less than buckets is right, two are too few
+		h.CustomValues = h.CustomValues[:max(0, len(h.CustomValues)-rapid.IntRange(1, 2).Draw(t, "bounds"))]
 	}
 }
 
@@ -177,7 +179,7 @@ func drawRequestV2(t *rapid.T) *writev2.Request {
 			out.Exemplars = append(out.Exemplars, writev2.Exemplar{LabelsRefs: []uint32{symbols.Symbolize("trace_id"), symbols.Symbolize("abc")}, Value: e.Value, Timestamp: e.Timestamp})
 		}
 		if rapid.Bool().Draw(t, "with metadata") {
-			out.Metadata = writev2.Metadata{Type: 2, HelpRef: symbols.Symbolize("Help."), UnitRef: symbols.Symbolize(rapid.SampledFrom([]string{"", "seconds"}).Draw(t, "unit"))}
+			out.Metadata = writev2.Metadata{Type: 2, HelpRef: symbols.Symbolize("Help."), UnitRef: symbols.Symbolize(rapid.SampledFrom([]string{"", "seconds"}).Draw(t, "unit")), XXX_unrecognized: drawUnknown(t, 9)}
 		}
 		if rapid.IntRange(0, 20).Draw(t, "bad reference") == 0 {
 			out.LabelsRefs = append(out.LabelsRefs, 1000)

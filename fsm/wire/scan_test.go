@@ -322,3 +322,19 @@ func TestTooLargeForPositions(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestASCII(t *testing.T) {
+	for n := range 80 {
+		b := make([]byte, n)
+		if !ascii(b) {
+			t.Fatalf("%d zeros", n)
+		}
+		for i := range b {
+			b[i] = 0x80
+			if ascii(b) {
+				t.Fatalf("byte %d of %d", i, n)
+			}
+			b[i] = 0x7f
+		}
+	}
+}

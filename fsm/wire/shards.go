@@ -18,20 +18,20 @@ func (r *Request) Shards(n int) [][]int32 {
 	}
 	for i := range r.Series {
 		if s := &r.Series[i]; s.Reason == "" {
-			lane, _ := bits.Mul64(r.hash(s), uint64(n))
+			lane, _ := bits.Mul64(r.Hash(i), uint64(n))
 			lanes[lane] = append(lanes[lane], int32(i))
 		}
 	}
 	return lanes
 }
 
-// hash adds up the hashes of labels, so that their order does not matter, and stirs the sum.
-func (r *Request) hash(s *Series) uint64 {
+// Hash returns a hash of the labels of series i. It adds up the hashes of labels, so that their order does not matter,
+// and stirs the sum.
+func (r *Request) Hash(i int) uint64 {
 	var sum uint64
-	r.readLabels(s)
+	r.readLabels(&r.Series[i])
 	for _, l := range r.labels {
-		h := xxh3.HashSeed(r.bytes(l.value), xxh3.Hash(r.bytes(l.name)))
-		sum += h
+		sum += xxh3.HashSeed(r.bytes(l.value), xxh3.Hash(r.bytes(l.name)))
 	}
 	sum ^= sum >> 32
 	return sum * 0x9e3779b97f4a7c15
