@@ -42,8 +42,20 @@ func (h *Handler) process(ctx context.Context, l *leadership, wk *work) answer {
 	if err := wk.scan.Scan(wk.raw.b, wk.request.protocol, wk.labels()); err != nil {
 		return refuse(refused, err.Error())
 	}
+	need := int64(len(wk.raw.b)) + int64(len(wk.scan.Series))*scannedBytes
+	switch {
+	case wk.raw.charge(need):
+	case need > h.budget.max.Load():
+		return refuse(tooLarge, fmt.Sprintf("%d series in one request; send smaller ones", len(wk.scan.Series)))
+	default:
+		return refuse(unavailable, overloaded)
+	}
 	return h.opened(ctx, l, wk)
 }
+
+// scannedBytes is about what is remembered of a series besides its bytes. It is charged when the number of series is known,
+// that is, after the fact: what exceeds the budget for that long is bounded by how many scans run at once.
+const scannedBytes = 128
 
 // opened goes on with a scanned request.
 func (h *Handler) opened(ctx context.Context, l *leadership, wk *work) answer {

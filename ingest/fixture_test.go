@@ -134,7 +134,7 @@ func newClock() *manualClock {
 func (c *manualClock) Now() time.Time          { return time.Unix(0, c.now.Load()) }
 func (c *manualClock) advance(d time.Duration) { c.now.Add(int64(d)) }
 
-// bench is a leader on its own with everything at hand. Its Lead loop does not run: tests tick and flush themselves.
+// desk is a leader on its own with everything at hand. Its Lead loop does not run: tests tick and flush themselves.
 type desk struct {
 	testing.TB
 	*Handler

@@ -164,6 +164,7 @@ func (l *leadership) arrive(a arrival, o *Options, now time.Time) (*group, *sour
 	if err != nil {
 		return nil, nil, err
 	}
+	s.excuse(l.refused())
 	if s.steady.IsZero() || now.Sub(s.pace.last) > s.patience(o) {
 		s.steady, s.fresh = now, time.Time{}
 	}
@@ -171,6 +172,14 @@ func (l *leadership) arrive(a arrival, o *Options, now time.Time) (*group, *sour
 	s.flow.add(now, a.bytes)
 	s.weight, s.unnamed, s.bystander = a.weight, a.unnamed, a.unelected
 	return g, s, nil
+}
+
+// excuse takes the time in which the gate refused everybody out of a source's pauses: whoever is named by labels could
+// not be heard then. The caller holds the group's mu.
+func (s *source) excuse(refused time.Time) {
+	if !s.steady.IsZero() && refused.After(s.pace.last) {
+		s.pace.last = refused
+	}
 }
 
 // patience is how long a source may send nothing before that is a silence.

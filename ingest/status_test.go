@@ -308,6 +308,26 @@ func TestOverloaded(t *testing.T) {
 	d.expect(d.post(body, by("g", "a")), 204)
 }
 
+func TestManySmallSeriesAreCharged(t *testing.T) {
+	d := newDesk(t, func(o *Options) { o.MaxBodyBytes, o.MaxDecodedBytes, o.MaxInflightBytes = 1<<20, 1<<20, 1 })
+	body := snappy.Encode(nil, bytes.Repeat([]byte{0x0a, 0}, 400<<10)) // empty series, two bytes each
+	d.expect(d.post(body, by("g", "a")), 413)                          // they never fit
+	d.budget.max.Store(100 << 20)
+	if !d.budget.take(60 << 20) {
+		t.Fatal("the budget is not empty")
+	}
+	w := d.post(body, by("g", "a"))
+	d.expect(w, 503) // they do not fit now
+	if !strings.Contains(w.Body.String(), overloaded) {
+		t.Errorf("reason %q", w.Body)
+	}
+	d.budget.give(60 << 20)
+	d.expect(d.post(body, by("g", "a")), 400) // no series has a name
+	if used := d.budget.used.Load(); used != 0 {
+		t.Errorf("%d bytes in flight", used)
+	}
+}
+
 func TestSlowClient(t *testing.T) {
 	d := newDesk(t, func(o *Options) { o.BodyTimeout = 50 * time.Millisecond })
 	server := httptest.NewServer(d.Handler)

@@ -96,11 +96,17 @@ func newWork(rq *request, o *Options) *work {
 	return wk
 }
 
+// seriesPooledMax is the largest request for which a desk is kept as it has grown.
+const seriesPooledMax = 32 << 10
+
 func (wk *work) release() {
 	if wk.raw != nil {
 		wk.raw.release()
 	}
 	wk.request, wk.options, wk.raw, wk.state = nil, nil, nil, nil
+	if cap(wk.scan.Series) > seriesPooledMax {
+		wk.scan = wire.Request{}
+	}
 	wk.scan.Reset()
 	for i := range wk.claims {
 		wk.claims[i].clear()
