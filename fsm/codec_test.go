@@ -253,3 +253,51 @@ func normal(command any) any {
 	}
 	return command
 }
+
+// Damage in a binary header is found wherever it is.
+func TestDecodeBinaryDamage(t *testing.T) {
+	batch := func(fields ...string) []byte {
+		return append([]byte{Version, byte(KindBatch)}, strings.Join(fields, "")...)
+	}
+	const (
+		names  = "\x00\x00\x00"
+		id     = "0123456789abcdef"
+		counts = "\x01\x01\x00\x00\x00\x00\x00"
+		maxed  = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"
+	)
+	if _, err := DecodeBatch(batch(names, "\x01", id, "\x01\x01", "\x01", counts, "\x00", "\x00", "body")); err != nil {
+		t.Fatalf("the undamaged one: %v", err)
+	}
+	long := string([]byte{0x81, 0x10}) + strings.Repeat("x", NameBytesMax+1)
+	damaged := map[string][]byte{
+		"long name":            batch(long),
+		"name that is no text": batch("\x01\xff"),
+		"name beyond the end":  batch("\x05abc"),
+		"huge name":            batch("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
+		"endless varint":       batch(names, maxed),
+		"part beyond 32 bits":  batch(names, "\x01", id, "\x80\x80\x80\x80\x10", "\x01"),
+		"part 0":               batch(names, "\x01", id, "\x00\x01", "\x01", counts, "\x00", "\x00"),
+		"part 2 of 1":          batch(names, "\x01", id, "\x02\x01", "\x01", counts, "\x00", "\x00"),
+		"protocol 0":           batch(names, "\x01", id, "\x01\x01", "\x00", counts, "\x00", "\x00"),
+		"endless time":         batch(names, "\x01", id, "\x01\x01", "\x01", counts, maxed, "\x00"),
+	}
+	for name, entry := range damaged {
+		if b, err := DecodeBatch(entry); !errors.Is(err, ErrEntry) {
+			t.Errorf("%s: got %+v, %v", name, b, err)
+		}
+	}
+	if _, err := DecodeBatch([]byte{Version, byte(KindElect), '{', '}'}); !errors.Is(err, ErrKind) {
+		t.Errorf("an election as a batch: %v", err)
+	}
+	l := goldenLetter()
+	l.Body = nil
+	letter, err := Encode(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range letter {
+		if _, _, err := Decode(letter[:n]); err == nil {
+			t.Errorf("%d of %d bytes of a dead letter were decoded", n, len(letter))
+		}
+	}
+}

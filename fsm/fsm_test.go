@@ -281,6 +281,10 @@ func TestSourceOps(t *testing.T) {
 	refused(ErrUnknown, "want one of: prod", SourceOp{Op: OpPin, Group: GroupID{Name: "prd"}, Source: "a"})
 	refused(ErrUnknown, "want one of: prod", SourceOp{Op: OpUnpin, Group: GroupID{Name: "prd"}})
 	refused(ErrUnknown, `tenant "t": there are none yet`, SourceOp{Op: OpPin, Group: GroupID{Tenant: "t", Name: "prod"}, Source: "a"})
+	for i := range 25 {
+		m.send(unelected, func(b *Batch) { b.Group = GroupID{Tenant: "big", Name: fmt.Sprintf("g%02d", i)} })
+	}
+	refused(ErrUnknown, "g18, g19 and 5 more", SourceOp{Op: OpUnpin, Group: GroupID{Tenant: "big", Name: "x"}})
 	for _, op := range []string{OpPin, OpPromote, OpWeight, OpForget} {
 		refused(ErrUnknown, "want one of: a, b", SourceOp{Op: op, Group: prod, Source: "x"})
 	}
@@ -567,6 +571,33 @@ func TestGroupsAreBounded(t *testing.T) {
 	}
 	if _, ok := m.Group(prod); !ok {
 		t.Fatal("a busy group made room")
+	}
+	audit(t, m.FSM)
+}
+
+// Where nobody may make room, the source without a name stands for the others, and nobody unknown is elected.
+func TestSourcesThatStay(t *testing.T) {
+	m := ready(t)
+	m.must(&Elect{Group: prod, FromEpoch: 1, To: "b", Reason: ReasonSilence})
+	g := m.groups[prod]
+	for i := range SourcesMax - 2 {
+		s := g.source(fmt.Sprint(i))
+		s.adminWeight = new(uint64)
+	}
+	g.sources["a"].adminWeight = new(uint64)
+	for range 2 {
+		if v := m.send(from("more"), unelected); v != Accepted {
+			t.Fatalf("verdict %d", v)
+		}
+	}
+	if s := m.group().Sources[0]; s.Name != "" || s.Received != 20 {
+		t.Fatalf("source %+v", s)
+	}
+	if err, _ := m.apply(&Elect{Group: prod, FromEpoch: 2, To: "more", Reason: ReasonSilence}).(error); !errors.Is(err, ErrLimit) {
+		t.Fatalf("got %v", err)
+	}
+	if _, epoch, _ := m.Current(prod); epoch != 2 {
+		t.Fatalf("epoch %d after a refused election", epoch)
 	}
 	audit(t, m.FSM)
 }

@@ -174,3 +174,39 @@ func FuzzRestore(f *testing.F) {
 		m.DeadLetters()
 	})
 }
+
+// A snapshot whose sum was made over damage: it is refused, or it is a state that keeps the books.
+func TestRestoreSealedDamage(t *testing.T) {
+	good := snapshotBytes(t, goldenState(t).FSM)
+	body := good[:len(good)-4]
+	refused := 0
+	try := func(data []byte) {
+		f := New(Options{})
+		if err := f.Restore(io.NopCloser(bytes.NewReader(sealed(data)))); err != nil {
+			refused++
+			return
+		}
+		for _, d := range f.Destinations() {
+			if !d.Balanced() {
+				t.Fatalf("F2: %+v of %q", d, data)
+			}
+		}
+		for _, g := range f.Groups() {
+			if !g.Books.Balanced() || !g.Standby.Balanced() {
+				t.Fatalf("F3: %+v of %q", g, data)
+			}
+		}
+		snapshotBytes(t, f)
+	}
+	for n := range body {
+		try(bytes.Clone(body[:n]))
+		for _, change := range []byte{0x01, 0x7f, 0x80, 0xff} {
+			damaged := bytes.Clone(body)
+			damaged[n] ^= change
+			try(damaged)
+		}
+	}
+	if refused < len(body) { // at least the truncated ones
+		t.Fatalf("%d of %d were refused", refused, 5*len(body))
+	}
+}
