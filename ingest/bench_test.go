@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -89,15 +90,25 @@ func BenchmarkHandler(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			b.ResetTimer()
+			before := cpuTime(b)
 			for i := range b.N {
 				binary.LittleEndian.PutUint64(number, uint64(i))
 				if code, reason := send(h, body, c.query); code != want {
 					b.Fatalf("status %d: %s", code, reason)
 				}
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchSamples, "ns/sample")
+			b.ReportMetric(float64((cpuTime(b)-before).Nanoseconds())/float64(b.N)/benchSamples, "cpu-ns/sample")
 		})
 	}
+}
+
+// cpuTime is what the process has used of the processors: unlike the clock, it is not moved by others on the machine.
+func cpuTime(b *testing.B) time.Duration {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 func benchHandler(b *testing.B) *Handler {

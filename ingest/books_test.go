@@ -259,3 +259,17 @@ func TestEveryStatusIsObserved(t *testing.T) {
 		t.Errorf("%d statuses, %v", n, err)
 	}
 }
+
+func TestStreakIsLoggedOnce(t *testing.T) {
+	d := newDesk(t)
+	var s streak
+	for range 5 {
+		s.books(d.log, errNotCommitted)
+	}
+	s.books(d.log, nil)
+	s.books(d.log, nil)
+	logs := d.logs.String()
+	if strings.Count(logs, "cannot be committed") != 1 || strings.Count(logs, "committed again") != 1 || !strings.Contains(logs, "failures=5") {
+		t.Errorf("logs: %s", logs)
+	}
+}

@@ -35,7 +35,7 @@ func (h *Handler) Lead(ctx context.Context) error {
 		case <-ticks.C:
 			h.tick(ctx, l)
 		case <-flushes.C:
-			failing.note(h.log, "books cannot be committed", h.flush(ctx, l))
+			failing.books(h.log, h.flush(ctx, l))
 		case <-forgets.C:
 			h.forget(l)
 		}
