@@ -140,7 +140,7 @@ remote_write:
 func TestParseErrors(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"unknown section", "\nclustr: {}", `line 2: unknown key "clustr"; did you mean "cluster"?`},
-		{"unknown key", "cluster:\n  bind_adress: x", `line 2: unknown key "cluster.bind_adress"; did you mean "bind_address"?`},
+		{"unknown key", "cluster:\n  bindd_address: x", `line 2: unknown key "cluster.bindd_address"; did you mean "bind_address"?`},
 		{"dashes", "cluster:\n  bind-address: x", `line 2: unknown key "cluster.bind-address"; did you mean "bind_address"?`},
 		{"nothing near", "node:\n  colour: red", `line 2: unknown key "node.colour"; valid are id`},
 		{"unknown in list", "remote_write:\n  - name: a\n    urll: x", `line 3: unknown key "remote_write[0].urll"; did you mean "url"?`},

@@ -164,7 +164,7 @@ func TestParseBytes(t *testing.T) {
 func TestNearest(t *testing.T) {
 	valid := []string{"bind_address", "advertise_address", "join", "tls", "insecure"}
 	for wrong, want := range map[string]string{
-		"bind_adress": "bind_address", "bind-address": "bind_address", "Join": "join", "jion": "join", "secure": "insecure", "xyzzy": "", "": "",
+		"bindd_address": "bind_address", "bind-address": "bind_address", "Join": "join", "jion": "join", "secure": "insecure", "xyzzy": "", "": "",
 	} {
 		if got, _ := Nearest(wrong, valid); want != "" && got != want {
 			t.Errorf("%q: got %q, want %q", wrong, got, want)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -181,7 +183,7 @@ func TestAbandonedSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "admin.sock"), Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
@@ -333,5 +335,24 @@ func TestHistoryAndDeadLetterTables(t *testing.T) {
 	}
 	if !found {
 		t.Errorf("asked %q", a.asked)
+	}
+}
+
+// What goes wrong on the way to a node is said in words that help.
+func TestExplain(t *testing.T) {
+	a := &admin{socket: "/d/admin.sock"}
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{syscall.ENOENT, "no node seems to run here: there is no socket /d/admin.sock"},
+		{syscall.ECONNREFUSED, "nobody listens on the socket /d/admin.sock"},
+		{syscall.EACCES, "not allowed to use the socket /d/admin.sock"},
+		{context.DeadlineExceeded, "the node at /d/admin.sock does not answer"},
+		{io.ErrUnexpectedEOF, "the node at /d/admin.sock: dial: unexpected EOF"},
+	} {
+		if got := a.explain(fmt.Errorf("dial: %w", tt.err)).Error(); !strings.Contains(got, tt.want) {
+			t.Errorf("%v: got %q, want %q", tt.err, got, tt.want)
+		}
 	}
 }

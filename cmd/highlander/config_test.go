@@ -15,7 +15,7 @@ func TestConfigCommands(t *testing.T) {
 	}
 	fine := write(t, filepath.Join(dir, "fine.yml"), p.out.String())
 	warned := write(t, filepath.Join(dir, "warned.yml"), "remote_write: [{name: a, url: http://x, sigv4: {}}]\n")
-	unknown := write(t, filepath.Join(dir, "unknown.yml"), "node:\n  nmae: x\n")
+	unknown := write(t, filepath.Join(dir, "unknown.yml"), "node:\n  nam: x\n")
 	invalid := write(t, filepath.Join(dir, "invalid.yml"), "\nstorage: {when_full: x}\nsources: {unidentified: y}\n")
 	none := filepath.Join(dir, "none.yml")
 	for _, tt := range []struct {
@@ -24,7 +24,7 @@ func TestConfigCommands(t *testing.T) {
 	}{
 		{fine, fine + ": ok\n", "", exitDone},
 		{warned, warned + ": ok\n", "warning: " + warned + ":1: keys that have no effect in highlander are ignored: remote_write[0].sigv4 (line 1)\n", exitDone},
-		{unknown, "", "highlander: " + unknown + ":2: unknown key \"node.nmae\"; valid are id\n", exitFailed},
+		{unknown, "", "highlander: " + unknown + ":2: unknown key \"node.nam\"; valid are id\n", exitFailed},
 		{invalid, "", "highlander: " + invalid + ":2: storage.when_full: expected reject or drop_oldest, got \"x\"\n" +
 			"highlander: " + invalid + ":3: sources.unidentified: expected elect or pass or reject, got \"y\"\n", exitFailed},
 		{none, "", "highlander: configuration file: open " + none + ": no such file or directory\n", exitFailed},

@@ -65,7 +65,7 @@ func TestStandaloneProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -94,6 +94,9 @@ func TestStandaloneProcess(t *testing.T) {
 	if status, _, errOut := asProcess(t, "run --storage.path "+dir+" --remote-write.url http://127.0.0.1:1"); status != 1 {
 		t.Errorf("a second node in the same directory: status %d, %s", status, errOut)
 	}
+	if status, _, errOut := asProcess(t, "cluster recover --storage.path "+dir); status != 1 {
+		t.Errorf("recover under a running node: status %d, %s", status, errOut)
+	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +106,13 @@ func TestStandaloneProcess(t *testing.T) {
 			t.Errorf("after SIGTERM: %v\n%s", err, log.String())
 		}
 	case <-time.After(10 * time.Second):
-		t.Errorf("still running after SIGTERM\n%s", log.String())
+		t.Fatalf("still running after SIGTERM\n%s", log.String())
+	}
+	if status, out, errOut := asProcess(t, "cluster recover --storage.path "+dir); status != 0 || !strings.Contains(out, "as a cluster of one") {
+		t.Errorf("recover: status %d, %s%s", status, out, errOut)
+	}
+	if status, out, errOut := asProcess(t, "wal verify --storage.path "+dir); status != 0 {
+		t.Errorf("wal verify after recover: status %d, %s%s", status, out, errOut)
 	}
 }
 

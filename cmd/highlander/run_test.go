@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -364,5 +365,18 @@ func TestVersion(t *testing.T) {
 	version = ""
 	if buildVersion() == "" {
 		t.Error("a build without a stamp has no version at all")
+	}
+}
+
+func TestSourceVersion(t *testing.T) {
+	setting := func(key, value string) debug.BuildSetting { return debug.BuildSetting{Key: key, Value: value} }
+	for want, settings := range map[string][]debug.BuildSetting{
+		"devel":                       nil,
+		"0.0.0-0123456789ab":          {setting("vcs.revision", "0123456789abcdef"), setting("vcs.modified", "false")},
+		"0.0.0-0123456789ab-modified": {setting("vcs.revision", "0123456789abcdef"), setting("vcs.modified", "true")},
+	} {
+		if got := sourceVersion(settings); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
