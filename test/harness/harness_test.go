@@ -77,7 +77,7 @@ func TestSourceByLabels(t *testing.T) {
 	source.Identify, source.Series = ByLabels, 1
 	source.Burst(t, 1)
 	got := lts.Requests()[0].Samples[0].Series
-	want := `__name__="numbered_total",__replica__="a",cluster="g",series="0"`
+	want := `__name__="numbered_total",__replica__="a",cluster="g",job="g",series="0"`
 	if got != want {
 		t.Errorf("sent %s, want %s", got, want)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -30,7 +31,7 @@ const (
 // Source is a fake Prometheus: it sends numbered samples, retries what is answered 5xx or not at all, and goes
 // on after any other answer, like the real one. Its fields are set before the first send.
 //
-// Sample n of a series has the time Base + n*Step, on every source of a group, and the value
+// Its series carry the group as their job, so that groups do not meet at the LTS. Sample n of a series has the time Base + n*Step, on every source of a group, and the value
 // 16*n + Number: values tell sources apart and grow with time.
 type Source struct {
 	Group, Name string
@@ -82,14 +83,15 @@ func (s *Source) prepare(t testing.TB) {
 		s.client = &http.Client{Timeout: attemptTimeout, Transport: &http.Transport{MaxIdleConnsPerHost: s.Shards}}
 		t.Cleanup(s.client.CloseIdleConnections)
 		for i := range s.Series {
-			plain := []Label{{Name: "__name__", Value: "numbered_total"}, {Name: "series", Value: strconv.Itoa(i)}}
-			sent := plain
+			name := Label{Name: "__name__", Value: "numbered_total"}
+			rest := []Label{{Name: "job", Value: s.Group}, {Name: "series", Value: strconv.Itoa(i)}}
+			var identity []Label
 			if s.Identify == ByLabels {
-				plain = append([]Label{plain[0], {Name: "cluster", Value: s.Group}}, plain[1:]...)
-				sent = append([]Label{{Name: "__name__", Value: "numbered_total"}, {Name: "__replica__", Value: s.Name}}, plain[1:]...)
+				identity = []Label{{Name: "__replica__", Value: s.Name}}
+				rest = append([]Label{{Name: "cluster", Value: s.Group}}, rest...)
 			}
-			s.labels = append(s.labels, sent)
-			s.texts = append(s.texts, SeriesText(plain))
+			s.labels = append(s.labels, slices.Concat([]Label{name}, identity, rest))
+			s.texts = append(s.texts, SeriesText(append([]Label{name}, rest...)))
 		}
 	})
 }
@@ -367,3 +369,6 @@ func (s *Source) request(ctx context.Context, address string, body []byte) (*htt
 	}
 	return req, nil
 }
+
+// Skip lets the source go on with sample n.
+func (s *Source) Skip(n int) { s.next = n }
