@@ -27,7 +27,7 @@ func TestEveryByte(t *testing.T) {
 		LabelsRefs: []uint32{1, 2, 3, 4},
 		Samples:    []writev2.Sample{{Value: 1.5, Timestamp: testTime, StartTimestamp: testTime - 1000}},
 	}}}
-	bodies := map[Protocol][]byte{V1: requestV1([]string{"__name__", "up", "__replica__", "a"}), V2: []byte(encoded(v2))}
+	bodies := map[Protocol][]byte{V1: requestV1([]string{"__name__", "up", "__replica__", "a"}, []string{"__name__", "up"}), V2: []byte(encoded(v2))}
 	for p, raw := range bodies {
 		for at, b := range raw {
 			for _, other := range []byte{0, 1, 2, 8, 9, 10, 11, 12, 16, 18, 24, 34, 42, b - 1, b + 1, b ^ 0x80, 0x80, 0xff} {
