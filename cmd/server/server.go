@@ -245,7 +245,14 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.storage.Run(running) })
 	group.Go(func() error { return s.runGate(running) })
 	group.Go(func() error { return s.runCompaction(running) })
-	group.Go(func() error { return s.node.Run(running, s.lead) })
+	group.Go(func() error {
+		defer stop(nil) // a node that has left its cluster has nothing more to do, and nothing went wrong
+		if err := s.node.Run(running, s.lead); !errors.Is(err, cluster.ErrLeft) {
+			return err
+		}
+		s.logger.Info("this node has left its cluster")
+		return nil
+	})
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():
