@@ -1,8 +1,10 @@
 package fsm
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -459,6 +461,9 @@ func TestFatal(t *testing.T) {
 			}
 			if _, err := m.Snapshot(); err == nil {
 				t.Fatal("a broken state gave a snapshot")
+			}
+			if err := m.Restore(io.NopCloser(bytes.NewReader(snapshotBytes(t, New(Options{}))))); err == nil || m.StateHash() != hash {
+				t.Fatalf("a broken state was replaced: %v", err)
 			}
 		})
 	}

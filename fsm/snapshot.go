@@ -70,11 +70,12 @@ func (f *FSM) Restore(r io.ReadCloser) error {
 		return err
 	}
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.broken != nil {
+		return fmt.Errorf("fsm: restore: %w", f.broken)
+	}
 	f.state = restored
-	f.broken, f.told = nil, false
-	err = f.notify()
-	f.mu.Unlock()
-	f.report(err)
+	_ = f.notify() // nothing is broken
 	return nil
 }
 
