@@ -149,7 +149,7 @@ func (s *Server) knownDestination(name string) error {
 		}
 		names = append(names, destination.Name)
 	}
-	return fmt.Errorf("%w: destination %q: want one of: %s", fsm.ErrUnknown, name, strings.Join(names, ", "))
+	return fmt.Errorf("%w destination %q: want one of: %s", fsm.ErrUnknown, name, strings.Join(names, ", "))
 }
 
 // serveHistory answers the changes of a group's current source, oldest first.
@@ -170,7 +170,7 @@ func (s *Server) unknownGroup(id fsm.GroupID) error {
 			names = append(names, group.ID.Name)
 		}
 	}
-	return fmt.Errorf("%w: group %q of tenant %q: want one of: %s", fsm.ErrUnknown, id.Name, id.Tenant, strings.Join(names, ", "))
+	return fmt.Errorf("%w group %q of tenant %q: want one of: %s", fsm.ErrUnknown, id.Name, id.Tenant, strings.Join(names, ", "))
 }
 
 type letterArguments struct {
@@ -214,7 +214,7 @@ func (s *Server) serveLetter(w http.ResponseWriter, r *http.Request) {
 		respond(w, http.StatusOK, document)
 		return
 	}
-	refuse(w, fmt.Errorf("%w: dead letter %q: see `highlander dead-letter list`", fsm.ErrUnknown, id))
+	refuse(w, fmt.Errorf("%w dead letter %q: see `highlander dead-letter list`", fsm.ErrUnknown, id))
 }
 
 func letter(info fsm.DeadLetterInfo) DeadLetter {
