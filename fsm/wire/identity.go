@@ -204,26 +204,22 @@ func (s *identityScan) v1(raw []byte) error {
 	return topLevel(raw, 1, func(b []byte, pos int) error {
 		s.named.reset(len(s.matcher.pairs))
 		for pos < len(b) {
-			num, typ, p, err := header(b, pos)
-			if err != nil {
-				return err
-			}
-			if num != 1 {
-				if pos, err = skip(b, pos); err != nil {
+			num, start, end := shortField(b, pos)
+			if end == 0 {
+				var err error
+				if num, start, end, err = seriesField(b, pos); err != nil {
 					return err
 				}
-				continue
 			}
-			start, end, err := content(b, p, typ, "a label")
-			if err != nil {
-				return err
+			pos = end
+			if num != fieldLabels {
+				continue
 			}
 			l, err := readLabel(b[:end], start)
 			if err != nil {
 				return err
 			}
 			s.note(b, l)
-			pos = end
 		}
 		s.fn(s.named.identity(raw))
 		return nil
