@@ -96,8 +96,7 @@ func TestJoinListsThatDoNotAgree(t *testing.T) {
 func TestListOfOnlyItselfIsAnError(t *testing.T) {
 	room := newRoom(t)
 	one := room.box("n1", "n1.test:6746").start()
-	err := <-one.ended
-	one.ended <- err
+	err := one.result()
 	if err == nil || !strings.Contains(err.Error(), "names only this node itself") {
 		t.Errorf("Run returned %v", err)
 	}
