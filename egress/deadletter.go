@@ -59,7 +59,7 @@ func (s *sender) write(w *window) ([]*fsm.DeadLetter, error) {
 		return nil, err
 	}
 	var letters []*fsm.DeadLetter
-	for _, h := range heaps(c, w.refusals) {
+	for _, h := range heaps(c, w) {
 		parts, err := c.req.Parts(h.picks, false, false, wire.DefaultMaxStored)
 		if errors.Is(err, wire.ErrUncuttable) { // only relabelling can have made it so large
 			w.sent.drop(DroppedRefused, c.samples(h.picks))
@@ -77,12 +77,12 @@ func (s *sender) write(w *window) ([]*fsm.DeadLetter, error) {
 	return letters, nil
 }
 
-func heaps(c *cut, refusals []refusedPiece) []*heap {
+func heaps(c *cut, w *window) []*heap {
 	var out []*heap
-	for _, it := range refusals {
+	for _, it := range w.refusals {
 		r := it.result
-		for _, run := range c.byOrigin(it.piece.series(c)) {
-			owner := c.owner[run[0]]
+		for _, run := range c.byOrigin(w, it.piece.series(c)) {
+			owner := c.owners(w)[run[0]]
 			i := slices.IndexFunc(out, func(h *heap) bool {
 				return h.owner == owner && h.status == r.status && h.answer == r.answer
 			})

@@ -41,6 +41,8 @@ const (
 	windowStoredMax = tailMax / 4
 	// windowDecodedMax bounds a window's decoded bytes however many lanes there are.
 	windowDecodedMax = 16 << 20
+	// windowBatchesMax bounds the batches of a window, those included of which nothing is sent.
+	windowBatchesMax = 1 << 14
 )
 
 // gatherer reads the log ahead of the sender: while one window is in flight the next is merged.
@@ -124,6 +126,9 @@ func (g *gatherer) begin() *window {
 func (g *gatherer) fill(ctx context.Context, w *window, limit uint64) (bool, error) {
 	for ctx.Err() == nil {
 		if !g.hasNext {
+			if w.batches >= windowBatchesMax {
+				return true, nil
+			}
 			if full, err := g.read(w, limit); full || err != nil {
 				if errors.Is(err, io.EOF) {
 					return false, nil
@@ -198,7 +203,7 @@ func (g *gatherer) place(w *window) (bool, error) {
 		w.batches++
 		w.prepared.batch(b)
 		w.prepared.drop(DroppedTooOld, b.Counts.Samples())
-		return w.prepared.entries < 1<<16, nil
+		return true, nil
 	}
 	decoded, err := wire.DecodedLen(b.Body)
 	if err != nil {

@@ -223,19 +223,10 @@ func (c *cluster) lead(e *Egress) (stop func()) {
 			case <-time.After(10 * time.Second):
 				c.t.Error("Lead does not return")
 			}
-			e.closeIdle()
 		})
 	}
 	c.t.Cleanup(stop)
 	return stop
-}
-
-func (e *Egress) closeIdle() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, t := range e.targets {
-		t.client.close()
-	}
 }
 
 func (c *cluster) egress(list ...Destination) *Egress {

@@ -68,6 +68,16 @@ func (w *window) reset() {
 	w.asked, w.emptyRefused = false, false
 }
 
+// slim lets go of what can be made again, while the window waits undecided.
+func (w *window) slim() {
+	w.cut = nil
+	for _, it := range w.refusals {
+		if !it.piece.whole {
+			it.piece.body = nil
+		}
+	}
+}
+
 // took counts samples that the endpoint has. That it took something without samples proves nothing.
 func (w *window) took(n uint64) {
 	w.sent.delivered += n
