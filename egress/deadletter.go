@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/highlander-io/highlander/fsm"
 	"github.com/highlander-io/highlander/fsm/wire"
@@ -38,9 +39,20 @@ func (s *sender) bury(ctx context.Context, w *window) error {
 		samples += l.Samples
 	}
 	w.sent.deadLetter += samples
-	s.log.Warn("destination refused samples for good", "index", w.to, "samples", samples, "err", w.refusals[0].result.String())
+	s.mourn(samples, w)
 	w.refusals = nil
 	return nil
+}
+
+// mourn logs dead letters: at once, then what came together in a minute.
+func (s *sender) mourn(samples uint64, w *window) {
+	s.buried += samples
+	if s.now().Sub(s.mourned) < time.Minute {
+		return
+	}
+	s.log.Warn("destination refused samples for good, they are dead letters", "samples", s.buried, "index", w.to,
+		"err", w.refusals[0].result.String())
+	s.buried, s.mourned = 0, s.now()
 }
 
 // heap is what becomes one dead letter: the refused series of one batch with the same answer.

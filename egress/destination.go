@@ -104,9 +104,6 @@ func (d Destination) check() error {
 			return fmt.Errorf("egress: destination %q: write_relabel_configs[%d]: %w", d.Name, i, err)
 		}
 	}
-	if err := d.HTTP.Validate(); err != nil {
-		return fmt.Errorf("egress: destination %q: %w", d.Name, err)
-	}
 	return nil
 }
 
@@ -173,6 +170,9 @@ func newTarget(d Destination, userAgent string) (*target, error) {
 	d = d.withDefaults()
 	if err := d.check(); err != nil {
 		return nil, err
+	}
+	if err := d.HTTP.Validate(); err != nil { // fills in defaults as well
+		return nil, fmt.Errorf("egress: destination %q: %w", d.Name, err)
 	}
 	c, err := newClient(d, userAgent)
 	if err != nil {

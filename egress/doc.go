@@ -50,6 +50,8 @@
 //     as some refuse that always, it is not asked once something was accepted.
 //   - An answer with Written counts that are not zero is final: nobody can tell which samples were left out, and sending all again
 //     would have them refused as repetitions. They are dropped{refused}, not dead letters.
+//   - 1.0 bodies are sent as 1.0 to every endpoint, also to one that is configured for 2.0: receivers of 2.0 take both, and 1.0
+//     lacks what 2.0 wants to know. An endpoint that takes 2.0 only is held when 1.0 comes its way.
 //   - 408 and 425 count as misconfigured like every other 4xx: the same request is sent again either way.
 //   - The age limit is applied by series (its newest sample) and by whole windows; a series with one new sample keeps its old ones.
 //   - Skipping and dropping the oldest happen between two sessions, on the committed cursor, and read headers only.

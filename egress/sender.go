@@ -40,6 +40,8 @@ type sender struct {
 	pause   *backoff  // outlives the session: a new one must not hurry a failing endpoint
 	pending []*window // refused as a whole, and not decided: see misconfigured.go
 	proven  bool      // the endpoint accepted something since it was last held
+	buried  uint64    // samples made dead letters and not logged yet
+	mourned time.Time // when the last were logged
 	// reached is the last index that was, or may have been, sent: what a next session has to suspect.
 	reached *atomic.Uint64
 }
