@@ -167,15 +167,23 @@ func TestSlowDiskIsNotFatal(t *testing.T) {
 func TestSuspendedProcessIsNotFatal(t *testing.T) {
 	f := newFailure(func(err error) { t.Error(err) })
 	w := newWatchdog(time.Hour, f)
-	for range 3 * watchdogTicks {
+	start := func() {
 		w.start()
+		w.began = w.began.Add(-time.Hour) // suspended now, no tick came meanwhile
+	}
+	for range 3 * watchdogTicks {
+		start()
 		w.tick()
 		w.stop()
 		w.tick() // one that was already on its way
 	}
+	w.start()
+	for range 3 * watchdogTicks {
+		w.tick() // too early, all of them
+	}
 	told := 0
 	f.fatal = func(error) { told++ }
-	w.start()
+	start()
 	for range 2 * watchdogTicks {
 		w.tick()
 	}

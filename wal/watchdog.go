@@ -19,7 +19,8 @@ type watchdog struct {
 	mu      sync.Mutex
 	timer   *time.Timer
 	writing bool
-	ticks   int
+	began   time.Time
+	ticks   int // may count one of the write before, that was on its way
 }
 
 func newWatchdog(after time.Duration, f *failure) *watchdog {
@@ -32,7 +33,7 @@ func newWatchdog(after time.Duration, f *failure) *watchdog {
 func (w *watchdog) start() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.writing, w.ticks = true, 0
+	w.writing, w.began, w.ticks = true, time.Now(), 0
 	w.timer.Reset(w.after / watchdogTicks)
 }
 
@@ -56,8 +57,9 @@ func (w *watchdog) hangs() bool {
 		return false
 	}
 	w.ticks++
-	if w.ticks < watchdogTicks {
+	if w.ticks < watchdogTicks || time.Since(w.began) < w.after {
 		w.timer.Reset(w.after / watchdogTicks)
+		return false
 	}
-	return w.ticks == watchdogTicks
+	return true
 }
