@@ -209,7 +209,7 @@ func (s *sender) bySample(ctx context.Context, it refusedPiece) error {
 	if err != nil {
 		return err
 	}
-	if parts == nil || it.piece.w.probes >= 2*probesMax {
+	if parts == nil {
 		it.piece.w.tookBefore(it.piece.count())
 		return nil
 	}

@@ -197,9 +197,6 @@ func (g *gatherer) take(w *window, e Entry) error {
 func (g *gatherer) place(w *window) (bool, error) {
 	b := &g.next
 	if g.tooOld(b.Counts.MaxTime) && b.Counts.Samples() > 0 {
-		if w.first == 0 {
-			w.first = b.Time
-		}
 		w.batches++
 		w.prepared.batch(b)
 		w.prepared.drop(DroppedTooOld, b.Counts.Samples())
@@ -214,9 +211,6 @@ func (g *gatherer) place(w *window) (bool, error) {
 	}
 	if len(w.origins) == 0 {
 		w.tenant, w.protocol, w.suspect = b.Group.Tenant, b.Protocol, g.nextSuspect
-	}
-	if w.first == 0 {
-		w.first = b.Time
 	}
 	g.append(w, b, int64(decoded))
 	return true, nil

@@ -28,7 +28,6 @@ type window struct {
 	decoded   int64
 	minTime   int64 // oldest sample in body, for sample_age_limit
 	hasTime   bool
-	first     int64 // leader's time at proposal of the first batch
 	batches   int   // batches in the stretch, refused and dropped ones included
 	passed    int64 // bytes of bookkeeping in the stretch
 	suspect   bool  // a predecessor may have delivered it already
