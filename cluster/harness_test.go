@@ -240,6 +240,10 @@ func (f *fabric) dialer(from string) func(context.Context, string) (net.Conn, er
 		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
+		if f.cut[from] || f.cut[to] { // meanwhile
+			conn.Close()
+			return nil, fmt.Errorf("no route from %s to %s", from, to)
+		}
 		f.conns[conn] = [2]string{from, to}
 		return conn, nil
 	}

@@ -511,23 +511,33 @@ func TestWatchdog(t *testing.T) {
 	w := newWatchdog(5 * time.Second)
 	now := time.Unix(1000, 0)
 	w.now = func() time.Time { return now }
-	step := func(d time.Duration, want bool) {
+	// step lets seconds pass, checked every second as in life, and says what the last check found.
+	step := func(seconds int, want bool) {
 		t.Helper()
-		now = now.Add(d)
-		if got := w.check() != nil; got != want {
-			t.Errorf("hanging: %v, want %v", got, want)
+		var err error
+		for range seconds {
+			now = now.Add(time.Second)
+			err = w.check()
+		}
+		if got := err != nil; got != want {
+			t.Errorf("hanging: %v, want %v", err, want)
 		}
 	}
-	step(time.Hour, false)
+	step(100, false)
 	w.begin()
-	step(5*time.Second, false)
-	step(time.Second, true)
+	step(5, false)
+	step(1, true)
 	w.begin()
 	w.end() // another write came through
-	step(0, false)
-	step(6*time.Second, true)
+	step(5, false)
+	step(1, true)
 	w.end()
-	step(time.Hour, false)
+	step(100, false)
+	w.begin()
+	step(2, false)
+	now = now.Add(time.Hour) // the process was stopped
+	step(2, false)
+	step(4, true)
 }
 
 func TestHeldIsMarkedBeforeTheFirstAcknowledgement(t *testing.T) {
