@@ -170,10 +170,17 @@ func TestLogShrinksWithTheFloor(t *testing.T) {
 	audit.watch(one)
 	one.start()
 	room.whole(one)
-	room.fill("a", 300, 100, one)
+	room.fill("a", 30, 100, one)
 	if first, _ := one.log.FirstIndex(); first != 1 {
 		t.Fatalf("undrained entries are gone: log begins at %d", first)
 	}
+	eventually(t, "a snapshot", func() error {
+		if s := one.node.Stats(); s.Snapshots == 0 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	room.fill("b", 5, 5, one) // above every snapshot; too little for another
 	if _, err := one.propose(fmt.Sprintf("cursor:%d", one.ledger.now().Applied)); err != nil {
 		t.Fatal(err)
 	}
