@@ -75,11 +75,19 @@ type gatherer struct {
 // span is a body inside the arena.
 type span struct{ from, to int }
 
-// run hands a window to the sender whenever it wants one. As long as the sender is busy and the window has
-// room, it goes on filling it: a slow endpoint gets large requests, a fast one gets small delays.
+// linger is how long a window with room waits for more after its first batch. It is far below what senders of
+// remote write wait themselves (seconds), and saves the endpoint, and us, most of the requests.
+const linger = 100 * time.Millisecond
+
+// run hands a window to the sender whenever it wants one and the window is full or has lingered. As long as the
+// sender is busy and the window has room, it goes on filling it: a slow endpoint gets large requests, a fast one
+// gets small delays.
 func (g *gatherer) run(ctx context.Context) error {
 	defer func() { _ = g.reader.Close() }()
 	w := g.begin()
+	lingered := time.NewTimer(linger)
+	defer lingered.Stop()
+	waiting, ripe := false, false // for lingered, and whether it is over
 	for {
 		changed := g.state.Changed()
 		full, err := g.fill(ctx, w, g.state.Applied())
@@ -87,8 +95,12 @@ func (g *gatherer) run(ctx context.Context) error {
 			return err
 		}
 		wanted := g.wanted
-		if !full && !w.worth() {
+		if !full && !ripe {
 			wanted = nil
+		}
+		if !waiting && w.worth() {
+			lingered.Reset(linger)
+			waiting = true
 		}
 		if full {
 			if err := g.prepare(w); err != nil {
@@ -98,6 +110,9 @@ func (g *gatherer) run(ctx context.Context) error {
 		}
 		select {
 		case <-changed:
+			continue
+		case <-lingered.C:
+			ripe = waiting
 			continue
 		case <-wanted:
 		case <-ctx.Done():
@@ -114,6 +129,7 @@ func (g *gatherer) run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		w = g.begin()
+		waiting, ripe = false, false
 	}
 }
 
