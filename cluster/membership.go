@@ -302,7 +302,7 @@ func (i *instance) tendOnce(ctx context.Context) error {
 		if change == nil {
 			continue
 		}
-		n.logger.Info(what, "name", memberOf(server).Name, "uuid", memberOf(server).UUID)
+		n.logger.Info("changing the members", "change", what, "name", memberOf(server).Name, "uuid", memberOf(server).UUID)
 		return await(ctx, change())
 	}
 	return nil

@@ -121,7 +121,7 @@ func TestConfirmationIsByLaterEntriesOnly(t *testing.T) {
 	second := c.join(turn, idle)
 	answered := func(w *confirmation) bool {
 		select {
-		case <-w.done:
+		case <-w.done: //nolint:errcheck // that there is one is the answer
 			return true
 		default:
 			return false

@@ -181,7 +181,7 @@ func (d *drain) session(ctx context.Context) error {
 
 	job, err := d.watch(sending, stop, soft, sent, gathered, acked)
 	stop(err)
-	<-gathered
+	<-gathered //nolint:errcheck // it ends with the session, whose error says why
 	stopAcks()
 	if flushed := <-acked; err == nil || errors.Is(err, errStopped) {
 		err = flushed

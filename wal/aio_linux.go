@@ -24,6 +24,8 @@ type flusher struct {
 }
 
 // The kernel's struct iocb and struct io_event, linux/aio_abi.h.
+//
+//nolint:unused // the layout is the kernel's
 type (
 	iocb struct {
 		data     uint64
