@@ -384,7 +384,11 @@ func TestStage(t *testing.T) {
 		t.Errorf("%s is left (%v)", dir, err)
 	}
 	order = nil
-	code := OnStage(func(s *Stage) { s.Cleanup(note("cleaned")); s.Fatalf("the message of a failure"); note("not reached")() })
+	code := OnStage(func(s *Stage) {
+		s.Cleanup(note("cleaned"))
+		s.Fatalf("the message of a failure")
+		note("not reached")()
+	})
 	if code != 1 || strings.Join(order, " ") != "cleaned" {
 		t.Errorf("exit status %d after %v, want 1 after cleaned", code, order)
 	}
