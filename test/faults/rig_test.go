@@ -21,9 +21,6 @@ import (
 	"github.com/highlander-io/highlander/test/history"
 )
 
-// ownMounts marks a process whose mount namespace is its own.
-const ownMounts = "HIGHLANDER_FAULTS_MOUNTS"
-
 func TestMain(m *testing.M) {
 	if os.Getenv(ownMounts) == "" {
 		enterOwnMounts()
