@@ -20,6 +20,7 @@ func checkBody(t rapid.TB, raw []byte, p Protocol) {
 	}
 	checkSeries(t, &r, all)
 	checkLooks(t, &r, all)
+	checkFence(t, &r, raw, all)
 	checkParts(t, &r, raw, false, 0)
 	checkParts(t, &r, raw, true, 0)
 	checkShards(t, &r)
