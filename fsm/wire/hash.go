@@ -20,7 +20,10 @@ func (r *Request) matcherOf(l Labels) *matcher {
 	if slices.Equal(r.matcher.pairs, l.Pairs) {
 		return &r.matcher
 	}
-	r.other.set(l)
+	if !slices.Equal(r.other.pairs, l.Pairs) {
+		r.other.set(l)
+		r.columns.known = false
+	}
 	return &r.other
 }
 
@@ -43,18 +46,65 @@ func labelHash(name, value uint64) uint64 {
 	return hi ^ lo
 }
 
+// sumV1 reads the labels at the beginning of a series, for as long as they are written as every encoder does (see
+// shortLabels), by their lengths alone; the loop takes what is left.
 func (r *Request) sumV1(s *Series, m *matcher) (sum uint64) {
-	f := r.fields(s)
+	raw, b, pos := r.raw, r.raw[:s.end], int(s.start)
+	names := r.columns.of(m)
+	for k := 0; pos+4 <= len(b) && b[pos] == fieldLabels<<3|typeBytes && b[pos+1] < 0x80 && b[pos+2] == 1<<3|typeBytes; k++ {
+		start := pos + 4
+		v, end := start+int(b[pos+3]), pos+2+int(b[pos+1])
+		if end > len(b) || v+2 > end || b[v] != 2<<3|typeBytes || v+2+int(b[v+1]) != end {
+			break
+		}
+		n := &names[k%len(names)]
+		if string(raw[start:v]) != string(raw[n.start:n.end]) {
+			n.set(raw, span{int32(start), int32(v)}, m)
+		}
+		if pos = end; v+2 < end && !n.replica {
+			sum += labelHash(n.hash, xxh3.Hash(raw[v+2:end]))
+		}
+	}
+	f := fields{b: b, pos: pos}
 	for f.next() {
 		if f.num != fieldLabels {
 			continue
 		}
 		l, _ := readLabel(f.b[:f.end], f.start)
-		if l.value.len() > 0 && !m.replica(r.raw, l.name) {
+		if l.value.len() > 0 && !m.replica(raw, l.name) {
 			sum += labelHash(xxh3.Hash(r.bytes(l.name)), xxh3.Hash(r.bytes(l.value)))
 		}
 	}
 	return sum
+}
+
+// columns remembers which name was last at which place among a series' labels, and its hash: nearly always it is the
+// same one in the next series.
+type columns struct {
+	names   [16]column
+	matcher *matcher // that says which are replica labels
+	known   bool
+}
+
+type column struct {
+	span
+	hash    uint64
+	replica bool
+}
+
+// of returns the names, forgotten if they were judged by another matcher.
+func (c *columns) of(m *matcher) *[16]column {
+	if !c.known || c.matcher != m {
+		c.matcher, c.known = m, true
+		for i := range c.names {
+			c.names[i].set(nil, span{}, m)
+		}
+	}
+	return &c.names
+}
+
+func (c *column) set(raw []byte, name span, m *matcher) {
+	*c = column{name, xxh3.Hash(raw[name.start:name.end]), m.replica(raw, name)}
 }
 
 func (r *Request) sumV2(s *Series, m *matcher) (sum uint64) {

@@ -74,6 +74,7 @@ type Request struct {
 	lanes      [][]int32
 	other      matcher    // of SeriesHash and Cover, if they are asked with other labels than Scan was
 	hashes     []uint64   // 2.0: of symbols, zero if not yet known
+	columns    columns    // 1.0: hashes of names
 	covers     []coverage // by series
 }
 

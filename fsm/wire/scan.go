@@ -21,7 +21,7 @@ func (r *Request) Reset() {
 	r.Bad, r.Replica = 0, false
 	r.byIdentity = nil
 	r.cuts, r.refs, r.symbols, r.extra = r.cuts[:0], r.refs[:0], r.symbols[:0], r.extra[:0]
-	r.hashes = r.hashes[:0]
+	r.hashes, r.columns.known = r.hashes[:0], false
 }
 
 // Scan reads a decoded body: which series are in it, what they hold, where they come from, which of them must be
