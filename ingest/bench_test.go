@@ -31,6 +31,7 @@ type applyNode struct {
 func (n *applyNode) IsLeader() bool                { return true }
 func (n *applyNode) Confirm(context.Context) error { return nil }
 func (n *applyNode) Leader() http.RoundTripper     { return nil }
+func (n *applyNode) Peers() []Peer                 { return nil }
 
 func (n *applyNode) Propose(entry []byte, _ time.Duration) Future {
 	index := n.index.Add(1)
