@@ -37,7 +37,7 @@ func (h *Handler) begin(l *leadership, g *group) *election {
 	state, _ := h.state.Group(g.id)
 	state.ID = g.id
 	g.mu.Lock()
-	arrivals := h.arrivals(l, g, state.Current)
+	arrivals := h.arrivals(l, g, state.Current, state.Watermark)
 	g.mu.Unlock()
 	o := h.options.Load()
 	elect, change := fsm.Decide(state, arrivals, h.now(), l.since, o.Policy)
@@ -165,7 +165,7 @@ func (h *Handler) quiet(g *group) bool {
 }
 
 // arrivals is what the rule needs to know of the group's sources. The caller holds g.mu.
-func (h *Handler) arrivals(l *leadership, g *group, current string) map[string]fsm.Arrival {
+func (h *Handler) arrivals(l *leadership, g *group, current string, watermark int64) map[string]fsm.Arrival {
 	var usual time.Duration // the longest usual interval known: pairs scrape alike
 	for _, s := range g.sources {
 		usual = max(usual, s.pace.interval)
@@ -181,6 +181,9 @@ func (h *Handler) arrivals(l *leadership, g *group, current string) map[string]f
 		}
 		a := s.arrival(usual)
 		a.KeptFrom = h.keptFrom(g, s)
+		if s.stuck {
+			a.Newest = max(a.Newest, watermark+1)
+		}
 		if a.Last.Before(refused) {
 			a.Last = refused
 		}

@@ -41,10 +41,8 @@ func (h *Handler) keep(ctx context.Context, l *leadership, wk *work) error {
 func (h *Handler) keepClaim(l *leadership, wk *work, c *claim) error {
 	id := wk.keptID(c)
 	it := h.window.get(id)
-	if it == nil {
-		if !h.window.room(len(wk.request.body)) {
-			return h.windowFull(c)
-		}
+	fresh := it == nil
+	if fresh && h.window.room(len(wk.request.body)) {
 		it = wk.keptItem(c, id)
 	}
 	c.group.mu.Lock()
@@ -52,12 +50,17 @@ func (h *Handler) keepClaim(l *leadership, wk *work, c *claim) error {
 	if h.standing(c) != stood {
 		return errTurned
 	}
-	if h.window.get(id) == nil {
-		if err := h.window.take(it, h.now().UnixMicro()); err != nil {
-			return h.windowFull(c)
-		}
+	// A body that comes again was not answered: a member may have had no room for its copy.
+	c.source.stuck = !fresh || it == nil
+	if it == nil {
+		return h.windowFull(c)
 	}
-	c.kept = it
+	kept, err := h.window.take(it, h.now().UnixMicro())
+	if err != nil {
+		c.source.stuck = true
+		return h.windowFull(c)
+	}
+	c.kept = kept
 	return nil
 }
 

@@ -71,16 +71,19 @@ func (w *window) room(bytes int) bool {
 	return w.used+int64(bytes)+keptOverhead <= w.max
 }
 
-// take keeps an item that arrives at the leader now; what is kept already stays as it is.
-func (w *window) take(it *keptItem, now int64) error {
+// take keeps an item that arrives at the leader now. One that is kept already stays as it is, and is returned instead;
+// one that has just left the window comes back to the place it had.
+func (w *window) take(it *keptItem, now int64) (*keptItem, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.byID[it.id] != nil {
-		return nil
+	if kept := w.byID[it.id]; kept != nil {
+		return kept, nil
 	}
-	w.last = max(w.last+1, now)
-	it.arrived = w.last
-	return w.add(it)
+	if it.arrived == 0 {
+		w.last = max(w.last+1, now)
+		it.arrived = w.last
+	}
+	return it, w.add(it)
 }
 
 // copy keeps an item that arrived at a leader before. It says whether the item is new here.

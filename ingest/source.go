@@ -79,6 +79,7 @@ type source struct {
 	slowest  slowest
 	lag      time.Duration // smallest lag of a newest sample behind its arrival
 	lagKnown bool
+	stuck    bool // its last request found no room in a window: it has newer samples than can be seen
 	order    order
 	books    sourceBooks
 }
