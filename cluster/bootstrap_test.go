@@ -3,7 +3,9 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -96,8 +98,7 @@ func TestJoinListsThatDoNotAgree(t *testing.T) {
 func TestListOfOnlyItselfIsAnError(t *testing.T) {
 	room := newRoom(t)
 	one := room.box("n1", "n1.test:6746").start()
-	err := <-one.ended
-	one.ended <- err
+	err := one.result()
 	if err == nil || !strings.Contains(err.Error(), "names only this node itself") {
 		t.Errorf("Run returned %v", err)
 	}
@@ -142,21 +143,40 @@ func TestTwoEmptyNodesOfOneNameDoNotStart(t *testing.T) {
 	})
 }
 
+// called gives a box the UUID that the story needs; the smallest one founds.
+func (b *box) called(t *testing.T, uuid string) {
+	t.Helper()
+	dir, err := OpenDir(b.path, b.name, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(dir.change(func(id *Identity) error { id.UUID = uuid; return nil }), dir.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// deafness refuses Raft's connections while it is on.
+func deafness(on *atomic.Bool) func(*Options) {
+	return func(o *Options) {
+		o.seams.examine = func(g greeting, own Identity) string {
+			if g.Stream == streamRaft && on.Load() {
+				return "deaf"
+			}
+			return examine(g, own)
+		}
+	}
+}
+
 // A node of the first configuration has promised itself, but its disk is lost before it held an entry.
 func TestNodeLostBeforeItsFirstEntry(t *testing.T) {
 	room := newRoom(t)
 	boxes := room.boxes(3)
 	lost := boxes[2]
-	deaf := func(g greeting, own Identity) string {
-		if g.Stream == streamRaft {
-			return "deaf"
-		}
-		return examine(g, own)
-	}
-	lost.edit = func(o *Options) { o.seams.examine = deaf }
-	for _, b := range boxes {
-		b.start()
-	}
+	lost.called(t, "ffffffff-0000-0000-0000-000000000000")
+	var deaf atomic.Bool
+	deaf.Store(true)
+	lost.edit = deafness(&deaf)
+	startAll(boxes)
 	room.leader(boxes[:2]...)
 	if own := lost.dir.Identity(); own.Held || own.Cluster == "" {
 		t.Fatalf("identity of the deaf node: %+v", own)
@@ -164,12 +184,57 @@ func TestNodeLostBeforeItsFirstEntry(t *testing.T) {
 	acked := room.fill("a", 20, 10, boxes[:2]...)
 	lost.kill()
 	lost.wipe()
-	lost.edit = nil
+	deaf.Store(false)
 	lost.start()
 	leader := room.whole(boxes...)
 	lost.caughtUp(t, leader)
 	if missing := lost.missing(acked, nil); missing > 0 {
 		t.Errorf("%d entries missing", missing)
+	}
+}
+
+// I4: the founder's disk is lost before anybody else held an entry. The others' promises do not keep the three
+// from starting again, and when the founder's old disk returns beside the new one, nobody follows it.
+func TestFounderLostBeforeAnybodyHeldAnEntry(t *testing.T) {
+	room := newRoom(t)
+	boxes := room.boxes(3)
+	founder := boxes[0]
+	founder.called(t, "00000000-0000-0000-0000-000000000000")
+	var deaf atomic.Bool
+	deaf.Store(true)
+	boxes[1].edit, boxes[2].edit = deafness(&deaf), deafness(&deaf)
+	startAll(boxes)
+	eventually(t, "founding", func() error {
+		if !founder.dir.Identity().Held {
+			return errors.New("nothing was founded")
+		}
+		return nil
+	})
+	founder.kill()
+	oldPath, oldLog := founder.path, founder.log
+	founder.wipe()
+	deaf.Store(false)
+	founder.start()
+	leader := room.whole(boxes...)
+	acked := room.fill("a", 20, 10, leader)
+
+	ghost := room.box("n1", founder.join...)
+	ghost.path, ghost.log, ghost.address = oldPath, oldLog, "ghost.test:6746"
+	var refused atomic.Int64
+	ghost.start()
+	eventually(t, "the ghost asks for votes", func() error {
+		refused.Store(int64(counted(boxes[1].node.metrics.refused.WithLabelValues("identity"))))
+		if refused.Load() < 6 {
+			return fmt.Errorf("%d connections refused", refused.Load())
+		}
+		return nil
+	})
+	if ghost.node.IsLeader() || ghost.node.ClusterUUID() == leader.node.ClusterUUID() {
+		t.Error("the old founder has followers")
+	}
+	room.fill("b", 5, 5, boxes...)
+	if lost := room.leader(boxes...).missing(acked, nil); lost > 0 {
+		t.Errorf("%d entries lost", lost)
 	}
 }
 

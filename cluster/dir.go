@@ -43,6 +43,8 @@ type Identity struct {
 	Cluster string `json:"cluster_uuid,omitempty"`
 	// Held says that this node has acknowledged at least one entry. From then on an empty log is a lost log.
 	Held bool `json:"held_entries,omitempty"`
+	// Voter says that this node has had a vote: when its cluster does not know it, it was removed.
+	Voter bool `json:"voter,omitempty"`
 	// Alone says that this node started a cluster by itself and never had company.
 	Alone bool `json:"alone,omitempty"`
 	// Left says that the node left or was removed; Join lists where a node that was reset while it ran is
@@ -237,6 +239,10 @@ func (d *Dir) markHeld(cluster string) error {
 
 func (d *Dir) markAccompanied() error {
 	return d.change(func(id *Identity) error { id.Alone = false; return nil })
+}
+
+func (d *Dir) markVoter() error {
+	return d.change(func(id *Identity) error { id.Voter = true; return nil })
 }
 
 func (d *Dir) markLeft() error {

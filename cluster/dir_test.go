@@ -149,8 +149,7 @@ func TestLostLogIsNoticed(t *testing.T) {
 	kept := one.log
 	one.log = newMemoryLog()
 	one.start()
-	err := <-one.ended
-	one.ended <- err
+	err := one.result()
 	if err == nil || !strings.Contains(err.Error(), "its log is empty") {
 		t.Errorf("Run returned %v", err)
 	}
@@ -160,8 +159,7 @@ func TestLostLogIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	one.start()
-	err = <-one.ended
-	one.ended <- err
+	err = one.result()
 	if err == nil || !strings.Contains(err.Error(), "could vote twice") {
 		t.Errorf("Run returned %v", err)
 	}

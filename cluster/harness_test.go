@@ -28,7 +28,8 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "12"); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m)
+	// Raft never answers a question that is still in a queue when it stops; whoever waits for the answer has given up.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/hashicorp/raft.(*deferError).Error"))
 }
 
 const patience = 20 * time.Second
@@ -239,6 +240,10 @@ func (f *fabric) dialer(from string) func(context.Context, string) (net.Conn, er
 		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
+		if f.cut[from] || f.cut[to] { // meanwhile
+			conn.Close()
+			return nil, fmt.Errorf("no route from %s to %s", from, to)
+		}
 		f.conns[conn] = [2]string{from, to}
 		return conn, nil
 	}
@@ -398,6 +403,19 @@ func (b *box) kill() {
 	b.node.finish(ErrStopped)
 	b.gone()
 	b.room.fabric.reconnect(b.address)
+}
+
+// result waits for Run to return.
+func (b *box) result() error {
+	b.room.t.Helper()
+	select {
+	case err := <-b.ended:
+		b.ended <- err
+		return err
+	case <-time.After(patience):
+		b.room.t.Fatalf("%s goes on", b.name)
+		return nil
+	}
 }
 
 func (b *box) gone() {

@@ -83,7 +83,10 @@ func (n *Node) openStores(inst *instance) error {
 	inst.retention = &retention{
 		log: n.opts.Log, files: files, dir: n.dir, cluster: inst.own.Cluster, floor: n.opts.Floor,
 		trailing: n.opts.seams.trailing, logger: n.logger, watch: n.watch, stock: n.opts.seams.stockStores,
-		fatal: func(err error) { inst.layer.Close(); n.fatal(err) },
+		fatal: func(err error) {
+			inst.layer.Close()
+			n.fatal(err)
+		},
 	}
 	if inst.own.Held {
 		inst.retention.held.Store(true)

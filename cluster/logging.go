@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log"
+	"log" //nolint:depguard // what hclog's interface speaks of
 	"log/slog"
 	"strings"
 	"sync"
@@ -63,6 +63,7 @@ func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 			args = append(args, "repeated", skipped)
 		}
 	}
+	//nolint:sloglint // Raft's own constants arrive here as a variable
 	l.logger.Log(context.Background(), to, strings.ToLower(msg), append(args, l.implied...)...)
 }
 

@@ -19,7 +19,6 @@ type machine struct {
 	due     chan struct{} // one pending signal: dueBytes were applied
 	dueMin  int64
 	unsaved atomic.Int64 // bytes applied since the last snapshot
-	applied atomic.Uint64
 }
 
 func newMachine(fsm raft.FSM, snapshotBytes int64) *machine {
@@ -50,9 +49,6 @@ func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 		}
 		responses = append(responses, m.commands(entries[from:to])...)
 		from = to
-	}
-	if len(entries) > 0 {
-		m.applied.Store(entries[len(entries)-1].Index)
 	}
 	m.count(bytes)
 	return responses

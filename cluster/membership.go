@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -40,8 +42,13 @@ const changeRetry = 100 * time.Millisecond
 
 // requestChange brings a change to the leader, whoever and wherever it is, until it answers or ctx ends.
 func (n *Node) requestChange(ctx context.Context, request changeRequest) error {
+	return n.insist(ctx, func() error { return n.passOn(ctx, request) })
+}
+
+// insist tries again until an attempt succeeds, is refused for good, or ctx ends.
+func (n *Node) insist(ctx context.Context, attempt func() error) error {
 	for {
-		err := n.passOn(ctx, request)
+		err := attempt()
 		if err == nil || errors.Is(err, ErrRefused) || errors.Is(err, ErrUnknownNode) {
 			return err
 		}
@@ -75,10 +82,12 @@ func (n *Node) serveChange(ctx context.Context, request changeRequest) error {
 
 // execute makes a change on the leader. Changes are made one at a time, each from the configuration it finds.
 func (n *Node) execute(ctx context.Context, request changeRequest) error {
-	if !n.changes.TryLock() {
-		return errors.New("another change of members is under way")
+	select {
+	case n.changes <- struct{}{}:
+		defer func() { <-n.changes }()
+	case <-ctx.Done():
+		return fmt.Errorf("another change of members is under way: %w", context.Cause(ctx))
 	}
-	defer n.changes.Unlock()
 	inst := n.current.Load()
 	if inst == nil || !n.IsLeader() {
 		return errElsewhere
@@ -130,12 +139,17 @@ func (n *Node) answers(ctx context.Context, uuid string) bool {
 	if !ok {
 		return false
 	}
+	var probes sync.WaitGroup
+	var alive atomic.Bool
 	for _, address := range n.port.candidates(t) {
-		if _, err := n.port.helloTo(ctx, address, uuid); err == nil {
-			return true
-		}
+		probes.Go(func() {
+			if _, err := n.port.helloTo(ctx, address, uuid); err == nil {
+				alive.Store(true)
+			}
+		})
 	}
-	return false
+	probes.Wait()
+	return alive.Load()
 }
 
 func findServer(servers []raft.Server, uuid string) (raft.Server, bool) {
@@ -276,17 +290,19 @@ func (i *instance) accompanied(warned bool) bool {
 
 func (i *instance) tendOnce(ctx context.Context) error {
 	n := i.node
-	if !n.changes.TryLock() {
+	select {
+	case n.changes <- struct{}{}:
+		defer func() { <-n.changes }()
+	case <-ctx.Done():
 		return nil
 	}
-	defer n.changes.Unlock()
 	servers := n.servers()
 	for _, server := range servers {
 		change, what := i.due(servers, server)
 		if change == nil {
 			continue
 		}
-		n.logger.Info(what, "name", memberOf(server).Name, "uuid", memberOf(server).UUID)
+		n.logger.Info("changing the members", "change", what, "name", memberOf(server).Name, "uuid", memberOf(server).UUID)
 		return await(ctx, change())
 	}
 	return nil
@@ -371,10 +387,7 @@ func (n *Node) examineJoin(ctx context.Context, address string) (*Report, error)
 		return refuse("this node holds batches that would be lost; let it deliver them, then stop it, empty its directory and start it with cluster.join")
 	}
 	request := changeRequest{Op: opJoin, Rehearse: true, Peer: Peer{Name: own.Name, UUID: own.UUID, Address: n.port.advertise}}
-	if err := n.postTo(ctx, via.target(), pathChange, request, nil); err != nil {
-		return nil, err
-	}
-	return via, nil
+	return via, n.insist(ctx, func() error { return n.postTo(ctx, via.target(), pathChange, request, nil) })
 }
 
 // awaitVote waits until this node is a voter of that cluster.

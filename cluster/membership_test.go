@@ -92,7 +92,7 @@ func TestLeave(t *testing.T) {
 		t.Fatal(err)
 	}
 	leader.gone()
-	if err := <-leader.ended; !errors.Is(err, ErrLeft) {
+	if err := leader.result(); !errors.Is(err, ErrLeft) {
 		t.Errorf("Run returned %v", err)
 	}
 	leader.ended = nil
@@ -147,8 +147,7 @@ func TestForcedRemovalOfALiveNode(t *testing.T) {
 	if err := leader.node.Remove(within(t), leader.name, true); err != nil { // of the leader itself
 		t.Fatal(err)
 	}
-	err := <-leader.ended
-	leader.ended <- err
+	err := leader.result()
 	if !errors.Is(err, ErrRemoved) {
 		t.Errorf("Run returned %v", err)
 	}

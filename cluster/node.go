@@ -112,6 +112,7 @@ type Node struct {
 	watch    *watchdog
 	confirm  confirmer
 	view     view
+	quiet    *quieter
 
 	current atomic.Pointer[instance]
 	stir    chan struct{} // wakes whoever waits for a change of identity or members
@@ -121,7 +122,7 @@ type Node struct {
 	leaving   atomic.Bool
 	inflight  atomic.Int64
 
-	changes sync.Mutex // one change of members at a time on the leader
+	changes chan struct{} // holds one token: one change of members at a time on the leader
 
 	mu       sync.Mutex
 	state    runState
@@ -154,10 +155,12 @@ func Open(ctx context.Context, opts Options) (*Node, error) {
 	}
 	n := &Node{
 		opts: opts, dir: opts.Dir, pristine: pristine,
-		logger: opts.Logger.With("component", "cluster"),
-		watch:  newWatchdog(opts.StallTimeout),
-		stir:   make(chan struct{}, 1),
-		done:   make(chan struct{}),
+		logger:  opts.Logger.With("component", "cluster"),
+		watch:   newWatchdog(opts.StallTimeout),
+		quiet:   newQuieter(loudInterval),
+		stir:    make(chan struct{}, 1),
+		changes: make(chan struct{}, 1),
+		done:    make(chan struct{}),
 	}
 	n.metrics = newMetrics(opts.Registerer, n)
 	if err := n.listen(ctx); err != nil {

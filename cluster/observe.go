@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -152,8 +153,8 @@ func (n *Node) observe(ctx context.Context) {
 	for {
 		n.poll(ctx)
 		pause := n.opts.seams.pollInterval
-		if n.IsLeader() && len(n.voters()) < len(n.servers()) {
-			pause /= 5 // somebody waits for a vote
+		if n.Ready() != nil || n.IsLeader() && len(n.voters()) < len(n.servers()) {
+			pause /= 5 // somebody waits: for this node, or for a vote
 		}
 		select {
 		case <-ctx.Done():
@@ -172,6 +173,7 @@ func (n *Node) poll(ctx context.Context) {
 		n.removed()
 		return
 	}
+	n.noteVote()
 	ctx, cancel := context.WithTimeout(ctx, n.opts.seams.pollInterval)
 	defer cancel()
 	if _, leader := inst.raft.LeaderWithID(); leader != "" && !n.IsLeader() {
@@ -180,6 +182,18 @@ func (n *Node) poll(ctx context.Context) {
 		}
 	}
 	n.pollAll(ctx, inst)
+}
+
+// noteVote remembers on disk that this node has had a vote.
+func (n *Node) noteVote() {
+	own := n.dir.Identity()
+	self, known := findServer(n.servers(), own.UUID)
+	if own.Voter || !own.Held || !known || self.Suffrage != raft.Voter {
+		return
+	}
+	if err := n.dir.markVoter(); err != nil {
+		n.logger.Warn("cannot mark the data directory", "err", err)
+	}
 }
 
 func (n *Node) pollLeader(ctx context.Context) error {
@@ -197,7 +211,7 @@ func (n *Node) pollLeader(ctx context.Context) error {
 		n.view.commit = n.view.latest
 	}
 	n.view.mu.Unlock()
-	n.checkRemoved([]*Report{seen.Report})
+	n.checkRemoved(ctx, []*Report{seen.Report})
 	return nil
 }
 
@@ -213,14 +227,16 @@ func (n *Node) pollAll(ctx context.Context, inst *instance) {
 		}
 		all.Go(func() {
 			var report Report
-			if exchange(ctx, n.RoundTripper(uuid), http.MethodGet, uuid, pathReport, nil, &report) == nil {
+			err := exchange(ctx, n.RoundTripper(uuid), http.MethodGet, uuid, pathReport, nil, &report)
+			if err == nil {
 				reports[i] = &report
 			}
+			n.noteRefusal(server, err)
 		})
 	}
 	all.Wait()
 	n.view.keep(reports, goal)
-	n.checkRemoved(reports)
+	n.checkRemoved(ctx, reports)
 }
 
 func (v *view) keep(reports []*Report, goal uint64) {
@@ -255,26 +271,43 @@ func (v *view) address(uuid string) string {
 	return ""
 }
 
+// noteRefusal says, once in a while, that a member was reached but is not, or no longer, the one that this
+// node knows: its disk was replaced, or the cluster was recovered without this node.
+func (n *Node) noteRefusal(server raft.Server, err error) {
+	var refused *RefusedError
+	if !errors.As(err, &refused) {
+		return
+	}
+	if write, skipped := n.quiet.allow(string(server.ID), time.Now()); write {
+		n.logger.Warn("a member refuses this node", "name", memberOf(server).Name, "address", refused.Address, "reason", refused.Reason, "repeated", skipped)
+	}
+}
+
 const removedAfter = 2 // polls; the first may have met a removal that was never committed
 
-// checkRemoved finds out that the cluster goes on without this node. Raft does not tell a removed follower.
-func (n *Node) checkRemoved(reports []*Report) {
+// checkRemoved finds out that the cluster goes on without this node. Raft does not tell a removed follower. A
+// node that never had a vote was perhaps admitted by a leader who could not finish: it asks again.
+func (n *Node) checkRemoved(ctx context.Context, reports []*Report) {
 	own := n.dir.Identity()
-	missing := false
+	var without *Report
 	for _, r := range reports {
 		if r != nil && r.Leads && r.Cluster == own.Cluster && own.Held && !r.member(own.UUID) {
-			missing = true
+			without = r
 		}
 	}
 	n.view.mu.Lock()
 	n.view.missing++
-	if !missing {
+	if without == nil {
 		n.view.missing = 0
 	}
 	gone := n.view.missing >= removedAfter
 	n.view.mu.Unlock()
-	if gone {
+	switch {
+	case !gone:
+	case own.Voter:
 		n.removed()
+	default:
+		n.logger.Warn("the leader does not know this node, which asks to join again", "reason", n.requestJoin(ctx, own, without))
 	}
 }
 

@@ -121,7 +121,7 @@ func TestConfirmationIsByLaterEntriesOnly(t *testing.T) {
 	second := c.join(turn, idle)
 	answered := func(w *confirmation) bool {
 		select {
-		case <-w.done:
+		case <-w.done: //nolint:errcheck // that there is one is the answer
 			return true
 		default:
 			return false
@@ -238,8 +238,7 @@ func TestBrokenDiskEndsTheNode(t *testing.T) {
 			if err := <-fatal; !errors.Is(err, broken) {
 				t.Errorf("Fatal was told %v", err)
 			}
-			err := <-victim.ended
-			victim.ended <- err
+			err := victim.result()
 			if !errors.Is(err, broken) {
 				t.Errorf("Run returned %v", err)
 			}
@@ -281,8 +280,7 @@ func TestHangingDiskEndsTheNode(t *testing.T) {
 		t.Log("the entry was committed after all")
 	}
 	room.fill("after", 5, 5, next)
-	err := <-leader.ended
-	leader.ended <- err
+	err := leader.result()
 	if err == nil {
 		t.Error("Run returned nil")
 	}

@@ -88,8 +88,7 @@ func TestRecoverCanBeRepeated(t *testing.T) {
 		t.Fatal(err)
 	}
 	one.start()
-	err = <-one.ended
-	one.ended <- err
+	err = one.result()
 	if err == nil || !strings.Contains(err.Error(), "run it again") {
 		t.Errorf("Run returned %v", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
@@ -28,6 +29,7 @@ type retention struct {
 	watch    *watchdog
 	fatal    func(error) // stops everything this node could still say, then reports
 
+	trim    sync.Mutex  // held from looking at the log's bounds to deleting by them
 	serving atomic.Bool // set when NewRaft has restored: from then on List has one caller, who sends to peers
 	held    atomic.Bool // the directory's Held, cached
 	stock   bool        // tests: behave as raft's own stores do
@@ -143,6 +145,8 @@ func (r *retention) reclaim() error {
 	if err := r.files.remove(surplus(r.files.list(), base.Index, ladderMax)); err != nil || !ok {
 		return err
 	}
+	r.trim.Lock()
+	defer r.trim.Unlock()
 	first, last, err := r.bounds()
 	if err != nil || last <= r.trailing {
 		return err
@@ -221,6 +225,8 @@ func (r *retention) bridge(index uint64) error {
 		return nil
 	}
 	r.logger.Warn("log restarts after an installed snapshot", "index", index, "last", last)
+	r.trim.Lock()
+	defer r.trim.Unlock()
 	return r.log.DeleteRange(first, last)
 }
 
@@ -239,32 +245,54 @@ func (r *retention) acknowledge() error {
 	return nil
 }
 
-// DeleteRange implements raft.LogStore. Raft calls it for three reasons, told apart by the log's bounds:
+// DeleteRange implements raft.LogStore. Raft calls it for three reasons:
 //
 //	first ........ last
 //	[min ... max]          prefix: compaction; never reaches the base
 //	       [min ... max]   suffix: these entries lost against a leader's
 //	[min ......... max]    everything: a received snapshot has replaced the log
 //
-// Compaction never asks for everything because TrailingLogs is at least 1.
+// The bounds alone do not tell them apart: while Raft compacts up to a snapshot it has just taken, a leader may
+// remove everything above, and the prefix has become the whole log. What a snapshot vouches for was committed,
+// so a log that agrees with its newest snapshot loses no entry at or below it but by compaction.
 func (r *retention) DeleteRange(lowest, highest uint64) error {
+	r.trim.Lock()
+	defer r.trim.Unlock()
 	first, last, err := r.bounds()
 	if err != nil {
 		return r.fail(err)
 	}
-	switch {
-	case last == 0 || highest < first || lowest > last:
+	if last == 0 || highest < first || lowest > last {
 		return nil
-	case r.stock || highest >= last:
+	}
+	committed, err := r.vouched(first, last)
+	switch {
+	case err != nil:
+		return r.fail(err)
+	case r.stock || highest >= last && lowest > committed:
 		return r.delete(lowest, highest)
-	case lowest > first:
-		return r.fail(fmt.Errorf("cluster: asked to delete %d to %d from the middle of a log of %d to %d", lowest, highest, first, last))
+	case lowest > first || highest >= last && highest > committed:
+		return r.fail(fmt.Errorf("cluster: asked to delete %d to %d of a log of %d to %d that is committed up to %d at least", lowest, highest, first, last, committed))
 	}
 	base, ok := r.base()
 	if !ok || base.Index <= first {
 		return nil
 	}
 	return r.delete(first, min(highest, base.Index-1))
+}
+
+// vouched returns the index up to which the newest snapshot proves the log's entries committed; 0 if the
+// snapshot came from a leader and replaces the log.
+func (r *retention) vouched(first, last uint64) (uint64, error) {
+	newest, ok := r.files.newest()
+	if !ok {
+		return 0, nil
+	}
+	stale, err := r.contradicts(newest, first, last)
+	if err != nil || stale {
+		return 0, err
+	}
+	return newest.Index, nil
 }
 
 func (r *retention) delete(lowest, highest uint64) error {

@@ -150,7 +150,7 @@ func (b *bench) snapshot(t *testing.T, index, term uint64, local bool) error {
 	return sink.Close()
 }
 
-func (b *bench) range_(t *testing.T) [2]uint64 {
+func (b *bench) extent(t *testing.T) [2]uint64 {
 	t.Helper()
 	first, last, err := b.bounds()
 	if err != nil {
@@ -176,7 +176,10 @@ func TestDeleteRange(t *testing.T) {
 		{"prefix below the base", []uint64{40}, 50, 1, 30, [2]uint64{31, 100}, false},
 		{"suffix", []uint64{40}, 50, 90, 100, [2]uint64{1, 89}, false},
 		{"suffix above the floor", []uint64{40}, 50, 51, 100, [2]uint64{1, 50}, false},
-		{"everything", []uint64{40}, 50, 1, 100, [2]uint64{0, 0}, false},
+		{"everything, no snapshot", nil, 50, 1, 100, [2]uint64{0, 0}, false},
+		{"everything although half is committed", []uint64{40}, 50, 1, 100, [2]uint64{1, 100}, true},
+		{"suffix that was committed", []uint64{40}, 50, 40, 100, [2]uint64{1, 100}, true},
+		{"prefix that has become everything", []uint64{30, 100}, 50, 1, 100, [2]uint64{30, 100}, false},
 		{"beside the log", nil, 50, 200, 300, [2]uint64{1, 100}, false},
 		{"middle", []uint64{40}, 50, 20, 30, [2]uint64{1, 100}, true},
 	}
@@ -194,13 +197,40 @@ func TestDeleteRange(t *testing.T) {
 			if (err != nil) != test.fatal || (len(b.fatal) > 0) != test.fatal {
 				t.Errorf("error %v, fatal %v", err, b.fatal)
 			}
-			if got := b.range_(t); got != test.want {
+			if got := b.extent(t); got != test.want {
 				t.Errorf("log is %v, want %v", got, test.want)
 			}
 		})
 	}
 	if err := newBench(t).DeleteRange(1, 10); err != nil {
 		t.Errorf("on an empty log: %v", err)
+	}
+}
+
+// After a snapshot was received, Raft removes the whole log, whatever of it the snapshot had seen.
+func TestReceivedSnapshotReplacesTheLog(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		last, term uint64
+	}{{"older log", 10, 1}, {"another history", 60, 1}} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newBench(t)
+			b.append(t, 1, test.last, test.term)
+			if err := b.snapshot(t, 40, 2, false); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.DeleteRange(1, test.last); err != nil || b.extent(t) != [2]uint64{0, 0} {
+				t.Errorf("log is %v, error %v", b.extent(t), err)
+			}
+		})
+	}
+	b := newBench(t)
+	if err := b.snapshot(t, 40, 2, false); err != nil {
+		t.Fatal(err)
+	}
+	b.append(t, 41, 50, 3)
+	if err := b.DeleteRange(41, 50); err != nil || b.extent(t) != [2]uint64{0, 0} {
+		t.Errorf("all of it lost against a leader's: log is %v, error %v", b.extent(t), err)
 	}
 }
 
@@ -233,7 +263,7 @@ func TestLogIsResetWhereASnapshotWasInstalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.append(t, 41, 41, 2)
-	if got := b.range_(t); got != [2]uint64{41, 41} {
+	if got := b.extent(t); got != [2]uint64{41, 41} {
 		t.Errorf("log is %v", got)
 	}
 	if err := b.StoreLogs([]*raft.Log{{Index: 50, Term: 2}}); err == nil || len(b.fatal) != 1 {
@@ -290,7 +320,7 @@ func TestReconcile(t *testing.T) {
 			if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Errorf("error %v, want %q", err, test.err)
 			}
-			if got := b.range_(t); got != test.want {
+			if got := b.extent(t); got != test.want {
 				t.Errorf("log is %v, want %v", got, test.want)
 			}
 		})
@@ -403,7 +433,7 @@ func TestReclaim(t *testing.T) {
 		if err := b.reclaim(); err != nil {
 			t.Fatal(err)
 		}
-		if got := b.range_(t)[0]; got != step.first || !slices.Equal(indicesOf(b.files.list()), step.snapshots) {
+		if got := b.extent(t)[0]; got != step.first || !slices.Equal(indicesOf(b.files.list()), step.snapshots) {
 			t.Errorf("floor %d: first %d, snapshots %v, want %d, %v", step.floor, got, indicesOf(b.files.list()), step.first, step.snapshots)
 		}
 	}
@@ -411,9 +441,10 @@ func TestReclaim(t *testing.T) {
 
 // R1 and R2 hold after every one of many random steps.
 func TestRetentionModel(t *testing.T) {
-	rounds := 200
+	t.Parallel()
+	rounds := 30 // each syncs some dozens of files
 	if testing.Short() {
-		rounds = 20
+		rounds = 5
 	}
 	for seed := range rounds {
 		random := rand.New(rand.NewPCG(uint64(seed), 7))
@@ -432,7 +463,7 @@ func TestRetentionModel(t *testing.T) {
 					if err := b.snapshot(t, applied, 1, true); err != nil {
 						t.Fatal(err)
 					}
-					if low := b.range_(t)[0]; last > b.trailing {
+					if low := b.extent(t)[0]; last > b.trailing {
 						_ = b.DeleteRange(low, min(applied, last-b.trailing))
 					}
 				}
@@ -450,7 +481,7 @@ func TestRetentionModel(t *testing.T) {
 
 func checkRetention(t *testing.T, b *bench, last uint64) {
 	t.Helper()
-	got := b.range_(t)
+	got := b.extent(t)
 	if len(b.fatal) > 0 {
 		t.Fatal(b.fatal)
 	}
@@ -480,23 +511,33 @@ func TestWatchdog(t *testing.T) {
 	w := newWatchdog(5 * time.Second)
 	now := time.Unix(1000, 0)
 	w.now = func() time.Time { return now }
-	step := func(d time.Duration, want bool) {
+	// step lets seconds pass, checked every second as in life, and says what the last check found.
+	step := func(seconds int, want bool) {
 		t.Helper()
-		now = now.Add(d)
-		if got := w.check() != nil; got != want {
-			t.Errorf("hanging: %v, want %v", got, want)
+		var err error
+		for range seconds {
+			now = now.Add(time.Second)
+			err = w.check()
+		}
+		if got := err != nil; got != want {
+			t.Errorf("hanging: %v, want %v", err, want)
 		}
 	}
-	step(time.Hour, false)
+	step(100, false)
 	w.begin()
-	step(5*time.Second, false)
-	step(time.Second, true)
+	step(5, false)
+	step(1, true)
 	w.begin()
 	w.end() // another write came through
-	step(0, false)
-	step(6*time.Second, true)
+	step(5, false)
+	step(1, true)
 	w.end()
-	step(time.Hour, false)
+	step(100, false)
+	w.begin()
+	step(2, false)
+	now = now.Add(time.Hour) // the process was stopped
+	step(2, false)
+	step(4, true)
 }
 
 func TestHeldIsMarkedBeforeTheFirstAcknowledgement(t *testing.T) {

@@ -16,9 +16,13 @@ type watchdog struct {
 	mu      sync.Mutex
 	running int
 	since   time.Time // when the oldest of the running operations may have begun
+	looked  time.Time // when check last ran
 }
 
 func newWatchdog(limit time.Duration) *watchdog { return &watchdog{limit: limit, now: time.Now} }
+
+// interval is how often check runs.
+func (w *watchdog) interval() time.Duration { return w.limit / 5 }
 
 func (w *watchdog) begin() {
 	w.mu.Lock()
@@ -39,10 +43,16 @@ func (w *watchdog) end() {
 func (w *watchdog) check() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	now := w.now()
+	// A check that comes much too late means that the whole process stood still, not the disk.
+	if late := now.Sub(w.looked) - w.interval(); !w.looked.IsZero() && late > w.interval() {
+		w.since = w.since.Add(late)
+	}
+	w.looked = now
 	if w.running == 0 {
 		return nil
 	}
-	if took := w.now().Sub(w.since); took > w.limit {
+	if took := now.Sub(w.since); took > w.limit {
 		return fmt.Errorf("cluster: the disk hangs: a write has not returned for %s", took.Round(time.Millisecond))
 	}
 	return nil
@@ -50,7 +60,7 @@ func (w *watchdog) check() error {
 
 // run reports a hanging disk once.
 func (w *watchdog) run(ctx context.Context, fatal func(error)) {
-	tick := time.NewTicker(w.limit / 5)
+	tick := time.NewTicker(w.interval())
 	defer tick.Stop()
 	for {
 		select {

@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"strings"
 )
@@ -12,8 +13,6 @@ const (
 	probesMax = 128
 	// probesProvenMax is the same once something of the window was accepted: most of these requests deliver.
 	probesProvenMax = 2048
-	// probesEntryMin is the least of them that a single batch gets where batches are judged one by one.
-	probesEntryMin = 16
 	// aloneMax bounds the attempts to send the rest of a suspect window as one request again.
 	aloneMax = 4
 )
@@ -25,7 +24,7 @@ type refusedPiece struct {
 }
 
 func (w *window) refuse(p *piece, r result) {
-	if p.samples == 0 {
+	if p.count() == 0 {
 		return // metadata and exemplars are in no book, and nobody could replay them to any use
 	}
 	w.refusals = append(w.refusals, refusedPiece{p, r})
@@ -42,10 +41,10 @@ func (r result) repeats() bool {
 	if r.outcome != refused {
 		return false
 	}
-	if r.status == http.StatusConflict {
+	text := strings.ToLower(r.answer)
+	if r.status == http.StatusConflict && strings.Contains(text, "conflict") { // Thanos
 		return true
 	}
-	text := strings.ToLower(r.answer)
 	for _, words := range [...]string{"out of order", "out-of-order", "duplicate sample", "duplicate timestamp", "duplicate-timestamp"} {
 		if strings.Contains(text, words) {
 			return true
@@ -59,7 +58,7 @@ func (s *sender) takeApart(ctx context.Context, p *piece, r result) error {
 	if p.repeated() && r.repeats() {
 		return s.byEntry(ctx, p, r)
 	}
-	return s.bisect(ctx, p, r, probesMax)
+	return s.bisect(ctx, p, r)
 }
 
 // byEntry judges a refused piece that may have been delivered before batch by batch, in log order. What was
@@ -70,11 +69,10 @@ func (s *sender) byEntry(ctx context.Context, p *piece, r result) error {
 	if err != nil {
 		return err
 	}
-	runs := c.byOrigin(p.series(c))
+	runs := c.byOrigin(p.w, p.series(c))
 	if len(runs) < 2 {
-		return s.bisect(ctx, p, r, probesMax)
+		return s.bisect(ctx, p, r)
 	}
-	budget := max(probesMax/len(runs), probesEntryMin)
 	meta, alone := p.meta, 0
 	for i, run := range runs {
 		one := p.some(c, run, meta)
@@ -85,7 +83,7 @@ func (s *sender) byEntry(ctx context.Context, p *piece, r result) error {
 			return err
 		}
 		if got.nothing() {
-			err = s.bisect(ctx, one, got, budget)
+			err = s.bisect(ctx, one, got)
 		} else {
 			err = s.judge(ctx, one, got)
 		}
@@ -112,20 +110,24 @@ func (s *sender) byEntry(ctx context.Context, p *piece, r result) error {
 // bisect halves a refused piece, breadth first, until single series are left or the budget is spent. Breadth
 // first, because the same budget then shows how widespread the refusal is: of a request that was delivered
 // before every part is refused, of one with a few bad series only a few are.
-func (s *sender) bisect(ctx context.Context, p *piece, r result, budget int) error {
-	w, spent := p.w, 0
+func (s *sender) bisect(ctx context.Context, p *piece, r result) error {
+	w, spent, before := p.w, 0, p.w.sent.delivered-p.w.sent.redelivered
 	queue := []refusedPiece{{p, r}}
 	for len(queue) > 0 {
 		it := queue[0]
 		queue = queue[1:]
+		if done, err := s.repeatedEntries(ctx, it); done || err != nil {
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		halves, err := it.piece.halves()
 		if err != nil {
 			return err
 		}
-		if w.accepted && !(it.piece.repeated() && it.result.repeats()) {
-			budget = max(budget, probesProvenMax)
-		}
-		if halves == nil || spent+len(halves) > budget {
+		taken := w.sent.delivered-w.sent.redelivered > before
+		if halves == nil || spent+len(halves) > budget(it, taken) {
 			if err := s.leaf(ctx, it); err != nil {
 				return err
 			}
@@ -155,6 +157,33 @@ func (s *sender) bisect(ctx context.Context, p *piece, r result, budget int) err
 	return nil
 }
 
+// repeatedEntries judges a part by its batches if it holds several and may have been delivered before.
+func (s *sender) repeatedEntries(ctx context.Context, it refusedPiece) (done bool, err error) {
+	p := it.piece
+	if !p.repeated() || !it.result.repeats() {
+		return false, nil
+	}
+	c, err := p.w.takeApart()
+	if err != nil || len(c.byOrigin(p.w, p.series(c))) < 2 {
+		return false, err
+	}
+	return true, s.byEntry(ctx, p, it.result)
+}
+
+// budget is how many probes a part may have cost, with all that was taken apart beside it. taken: some of that
+// was accepted. Of a batch that was delivered before it means that it was delivered in part (the predecessor fell
+// while it was taking it apart, or with lanes in flight), and only single series tell which part.
+func budget(it refusedPiece, taken bool) int {
+	repeated := it.piece.repeated() && it.result.repeats()
+	switch {
+	case repeated && taken:
+		return math.MaxInt
+	case !repeated && it.piece.w.accepted:
+		return probesProvenMax
+	}
+	return probesMax
+}
+
 // leaf judges what is not taken apart any further.
 func (s *sender) leaf(ctx context.Context, it refusedPiece) error {
 	p := it.piece
@@ -167,7 +196,7 @@ func (s *sender) leaf(ctx context.Context, it refusedPiece) error {
 		return err
 	}
 	if len(c.groups(p.series(c))) > 1 { // the budget is spent
-		p.w.tookBefore(p.samples)
+		p.w.tookBefore(p.count())
 		return nil
 	}
 	return s.bySample(ctx, it)
@@ -180,8 +209,8 @@ func (s *sender) bySample(ctx context.Context, it refusedPiece) error {
 	if err != nil {
 		return err
 	}
-	if parts == nil || it.piece.w.probes >= 2*probesMax {
-		it.piece.w.tookBefore(it.piece.samples)
+	if parts == nil {
+		it.piece.w.tookBefore(it.piece.count())
 		return nil
 	}
 	for _, p := range parts {

@@ -109,8 +109,11 @@ func TestRepeats(t *testing.T) {
 			t.Errorf("%q: %v", text, got)
 		}
 	}
-	if !(result{outcome: refused, status: 409}).repeats() {
-		t.Error("409 says that it is there already")
+	if !(result{outcome: refused, status: 409, answer: "store locally: conflict"}).repeats() {
+		t.Error("Thanos says that it is there already")
+	}
+	if (result{outcome: refused, status: 409}).repeats() {
+		t.Error("a bare 409 proves nothing")
 	}
 }
 

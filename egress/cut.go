@@ -20,9 +20,9 @@ const (
 type cut struct {
 	raw   []byte
 	req   wire.Request
-	owner []int32  // series -> index into window.origins
-	hash  []uint64 // series -> hash of its labels, whatever their order
 	good  []int32  // all series that can be sent
+	owner []int32  // series -> index into window.origins; made when asked for
+	hash  []uint64 // series -> hash of its labels, whatever their order; made when asked for
 }
 
 // takeApart scans the window's body. Series that are invalid (only relabelling can make them so) go into no
@@ -31,47 +31,67 @@ func (w *window) takeApart() (*cut, error) {
 	if w.cut != nil {
 		return w.cut, nil
 	}
-	raw, err := wire.Decompress(nil, w.body, decodedMax)
-	if err != nil {
+	c := new(cut)
+	if err := c.read(w); err != nil {
 		return nil, err
 	}
-	c := &cut{raw: raw}
-	c.req.MaxStored = unbounded
-	if err := c.req.Scan(raw, w.protocol, wire.Labels{}); err != nil {
-		return nil, err
-	}
-	if got := c.req.Counts.Samples(); got > w.samples {
-		return nil, fmt.Errorf("egress: body of entries %d to %d holds %d samples, its headers say %d", w.after+1, w.to, got, w.samples)
-	}
-	w.prepared.drop(DroppedInvalid, w.samples-c.req.Counts.Samples())
-	w.samples = c.req.Counts.Samples()
-	c.index(w)
 	w.cut = c
 	return c, nil
 }
 
-func (c *cut) index(w *window) {
-	n := len(c.req.Series)
-	c.owner, c.hash = make([]int32, n), make([]uint64, n)
-	var list []wire.Label
-	from, left := 0, 0
-	if len(w.origins) > 0 {
-		left = w.origins[0].series
+// read scans a window's body into c's buffers.
+func (c *cut) read(w *window) (err error) {
+	if c.raw, err = wire.Decompress(c.raw, w.body, decodedMax); err != nil {
+		return err
 	}
-	for i := range n {
+	c.req.Reset()
+	c.req.MaxStored = unbounded
+	if err := c.req.Scan(c.raw, w.protocol, wire.Labels{}); err != nil {
+		return err
+	}
+	samples := c.req.Counts.Samples()
+	if samples > w.samples {
+		return fmt.Errorf("egress: body of entries %d to %d holds %d samples, its headers say %d", w.after+1, w.to, samples, w.samples)
+	}
+	w.invalid(w.samples - samples)
+	c.good, c.owner, c.hash = c.good[:0], nil, nil
+	for i := range c.req.Series {
+		if c.req.Series[i].Reason == "" {
+			c.good = append(c.good, int32(i))
+		}
+	}
+	return nil
+}
+
+// owners says which batch each series came from: the batches' headers say how many each brought.
+func (c *cut) owners(w *window) []int32 {
+	if c.owner != nil {
+		return c.owner
+	}
+	c.owner = make([]int32, len(c.req.Series))
+	from, left := -1, 0
+	for i := range c.owner {
 		for left == 0 && from < len(w.origins)-1 {
 			from++
 			left = w.origins[from].series
 		}
 		left--
-		c.owner[i] = int32(from)
-		if c.req.Series[i].Reason != "" {
-			continue
-		}
-		list = c.req.Labels(i, list[:0])
-		c.hash[i] = labelsHash(list)
-		c.good = append(c.good, int32(i))
+		c.owner[i] = int32(max(from, 0))
 	}
+	return c.owner
+}
+
+func (c *cut) hashes() []uint64 {
+	if c.hash != nil {
+		return c.hash
+	}
+	c.hash = make([]uint64, len(c.req.Series))
+	var list []wire.Label
+	for _, i := range c.good {
+		list = c.req.Labels(int(i), list[:0])
+		c.hash[i] = labelsHash(list)
+	}
+	return c.hash
 }
 
 // labelsHash does not depend on the order of the labels. Series with the same hash are kept together.
@@ -94,13 +114,13 @@ func (c *cut) samples(picks []int32) uint64 {
 // groups lists the picks by series, in order of first appearance and each in order of the body. Taking a
 // window apart between groups never puts two samples of one series into different pieces.
 func (c *cut) groups(picks []int32) [][]int32 {
-	at := make(map[uint64]int, len(picks))
+	at, hash := make(map[uint64]int, len(picks)), c.hashes()
 	var out [][]int32
 	for _, i := range picks {
-		g, ok := at[c.hash[i]]
+		g, ok := at[hash[i]]
 		if !ok {
 			g = len(out)
-			at[c.hash[i]] = g
+			at[hash[i]] = g
 			out = append(out, nil)
 		}
 		out[g] = append(out[g], i)
@@ -109,12 +129,13 @@ func (c *cut) groups(picks []int32) [][]int32 {
 }
 
 // byOrigin lists the picks by the batch they came from, in log order.
-func (c *cut) byOrigin(picks []int32) [][]int32 {
+func (c *cut) byOrigin(w *window, picks []int32) [][]int32 {
+	owner := c.owners(w)
 	var out [][]int32
 	last := int32(-1)
 	for _, i := range picks {
-		if c.owner[i] != last {
-			last = c.owner[i]
+		if owner[i] != last {
+			last = owner[i]
 			out = append(out, nil)
 		}
 		out[len(out)-1] = append(out[len(out)-1], i)

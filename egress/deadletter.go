@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/highlander-io/highlander/fsm"
 	"github.com/highlander-io/highlander/fsm/wire"
@@ -38,9 +39,20 @@ func (s *sender) bury(ctx context.Context, w *window) error {
 		samples += l.Samples
 	}
 	w.sent.deadLetter += samples
-	s.log.Warn("destination refused samples for good", "index", w.to, "samples", samples, "err", w.refusals[0].result.String())
+	s.mourn(samples, w)
 	w.refusals = nil
 	return nil
+}
+
+// mourn logs dead letters: at once, then what came together in a minute.
+func (s *sender) mourn(samples uint64, w *window) {
+	s.buried += samples
+	if s.now().Sub(s.mourned) < time.Minute {
+		return
+	}
+	s.log.Warn("destination refused samples for good, they are dead letters", "samples", s.buried, "index", w.to,
+		"err", w.refusals[0].result.String())
+	s.buried, s.mourned = 0, s.now()
 }
 
 // heap is what becomes one dead letter: the refused series of one batch with the same answer.
@@ -59,7 +71,7 @@ func (s *sender) write(w *window) ([]*fsm.DeadLetter, error) {
 		return nil, err
 	}
 	var letters []*fsm.DeadLetter
-	for _, h := range heaps(c, w.refusals) {
+	for _, h := range heaps(c, w) {
 		parts, err := c.req.Parts(h.picks, false, false, wire.DefaultMaxStored)
 		if errors.Is(err, wire.ErrUncuttable) { // only relabelling can have made it so large
 			w.sent.drop(DroppedRefused, c.samples(h.picks))
@@ -77,12 +89,12 @@ func (s *sender) write(w *window) ([]*fsm.DeadLetter, error) {
 	return letters, nil
 }
 
-func heaps(c *cut, refusals []refusedPiece) []*heap {
+func heaps(c *cut, w *window) []*heap {
 	var out []*heap
-	for _, it := range refusals {
+	for _, it := range w.refusals {
 		r := it.result
-		for _, run := range c.byOrigin(it.piece.series(c)) {
-			owner := c.owner[run[0]]
+		for _, run := range c.byOrigin(w, it.piece.series(c)) {
+			owner := c.owners(w)[run[0]]
 			i := slices.IndexFunc(out, func(h *heap) bool {
 				return h.owner == owner && h.status == r.status && h.answer == r.answer
 			})

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -22,6 +23,7 @@ import (
 type Destination struct {
 	Name          string // what the log knows it by
 	URL           string
+	PublicURL     string        // the URL as log and status may show it; empty: URL without user info
 	Protocol      wire.Protocol // the highest version it is sent; zero means V1
 	RemoteTimeout time.Duration // for one attempt
 	Headers       map[string]string
@@ -104,9 +106,6 @@ func (d Destination) check() error {
 			return fmt.Errorf("egress: destination %q: write_relabel_configs[%d]: %w", d.Name, i, err)
 		}
 	}
-	if err := d.HTTP.Validate(); err != nil {
-		return fmt.Errorf("egress: destination %q: %w", d.Name, err)
-	}
 	return nil
 }
 
@@ -174,11 +173,14 @@ func newTarget(d Destination, userAgent string) (*target, error) {
 	if err := d.check(); err != nil {
 		return nil, err
 	}
+	if err := d.HTTP.Validate(); err != nil { // fills in defaults as well
+		return nil, fmt.Errorf("egress: destination %q: %w", d.Name, err)
+	}
 	c, err := newClient(d, userAgent)
 	if err != nil {
 		return nil, fmt.Errorf("egress: destination %q: %w", d.Name, err)
 	}
-	return &target{Destination: d, public: publicURL(d.URL), client: c, relabel: d.relabelling()}, nil
+	return &target{Destination: d, public: cmp.Or(d.PublicURL, publicURL(d.URL)), client: c, relabel: d.relabelling()}, nil
 }
 
 // header builds what is the same for all requests of a destination.

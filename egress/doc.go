@@ -37,18 +37,21 @@
 //
 //   - Lanes meet at the end of each window. Letting them run ahead of each other needs a cursor for each lane, in memory and
 //     after a change of leader; what it would win is one round trip of the slowest lane for each window.
-//   - A refused window is taken apart by series, breadth first, at most probesMax requests. What the budget does not resolve
-//     becomes a dead letter as a whole: it can be replayed.
+//   - A refused window is taken apart by series, breadth first, at most probesMax requests, probesProvenMax once something of
+//     it was accepted. What the budget does not resolve becomes a dead letter as a whole, good series included: it is kept, but
+//     a replay sends it whole.
 //   - A refusal of "out of order" or "duplicate" of something that may have been sent before (the first tailMax bytes of a
 //     new leader, or a request whose answer was lost) is judged batch by batch instead, in log order, because an endpoint
 //     that rolls back whole requests takes exactly the batches it does not have. What is refused so counts as delivered and
-//     redelivered; where the budget ends before single series, the whole part counts so: a request of which every
-//     part is refused as a repetition is one.
+//     redelivered. If probesMax parts of one batch are refused as repetitions and none is accepted, all of the batch counts so;
+//     if one is accepted, the batch is judged to the single sample.
 //   - A window of which nothing was accepted waits undecided while up to unrelatedMax-1 others are tried: if one is accepted,
 //     the waiting ones were poison, else the endpoint is at fault. Asking the endpoint with an empty request is the short cut;
 //     as some refuse that always, it is not asked once something was accepted.
 //   - An answer with Written counts that are not zero is final: nobody can tell which samples were left out, and sending all again
 //     would have them refused as repetitions. They are dropped{refused}, not dead letters.
+//   - 1.0 bodies are sent as 1.0 to every endpoint, also to one that is configured for 2.0: receivers of 2.0 take both, and 1.0
+//     lacks what 2.0 wants to know. An endpoint that takes 2.0 only is held when 1.0 comes its way.
 //   - 408 and 425 count as misconfigured like every other 4xx: the same request is sent again either way.
 //   - The age limit is applied by series (its newest sample) and by whole windows; a series with one new sample keeps its old ones.
 //   - Skipping and dropping the oldest happen between two sessions, on the committed cursor, and read headers only.

@@ -40,6 +40,7 @@ type drain struct {
 	// A predecessor may have delivered up to leadIndex, but no more than leadBytes from the cursor.
 	leadIndex uint64
 	leadBytes int64
+	pause     backoff // of the sender
 	// wasBlocked: what show says is why nothing was sent, which is over when a session begins.
 	wasBlocked bool
 
@@ -55,6 +56,13 @@ type drain struct {
 func (d *drain) stop() {
 	d.cancel(errStopped)
 	<-d.done
+}
+
+// hangUp closes the connections that are kept for the next request.
+func (d *drain) hangUp() {
+	if d.target != nil {
+		d.target.client.close()
+	}
 }
 
 // inherit takes over what a drain of the same destination had found out.
@@ -173,7 +181,7 @@ func (d *drain) session(ctx context.Context) error {
 
 	job, err := d.watch(sending, stop, soft, sent, gathered, acked)
 	stop(err)
-	<-gathered
+	<-gathered //nolint:errcheck // it ends with the session, whose error says why
 	stopAcks()
 	if flushed := <-acked; err == nil || errors.Is(err, errStopped) {
 		err = flushed
@@ -233,11 +241,10 @@ func (d *drain) gatherer(cursor uint64, f *feed) *gatherer {
 }
 
 func (d *drain) sender(f *feed, soft chan struct{}, acks *acker) *sender {
-	q := &d.target.Queue
 	return &sender{
 		target: d.target, state: d.journal.state, journal: d.journal, acks: acks, show: d.show, metrics: d.metrics,
 		log: d.log, now: d.options.Now, limit: &d.limit, letters: d.options.DeadLetterMaxBytes, feed: f, soft: soft,
-		pause: backoff{low: q.MinBackoff, high: q.MaxBackoff}, reached: &d.reached,
+		pause: &d.pause, reached: &d.reached,
 	}
 }
 
@@ -251,6 +258,7 @@ func newDrain(name string, t *target, o *Options, j *journal, m *metrics, leadIn
 	limit := wire.V2
 	if t != nil {
 		limit = t.Protocol
+		d.pause = backoff{low: t.Queue.MinBackoff, high: t.Queue.MaxBackoff}
 	}
 	d.limit.Store(uint32(limit))
 	return d

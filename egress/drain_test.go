@@ -238,3 +238,24 @@ func TestDrainSampleAgeLimit(t *testing.T) {
 	}
 	l.check(t, 2)
 }
+
+// Whatever the backlog, no more is read than what is in flight and what goes next.
+func TestDrainReadsNoFurtherThanTheNextRequest(t *testing.T) {
+	c := newCluster(t)
+	l := newLTS(t, func(*write) answer { return answer{hang: true} })
+	c.register("lts", l.URL+"/api/v1/write")
+	for i := range 500 {
+		c.batch("", int64(i+1), names("m", 10)...)
+	}
+	d := to("lts", l)
+	d.Queue.MaxSamplesPerSend = 100 // ten batches
+	c.lead(c.egress(d))
+	read := func() uint64 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.read
+	}
+	eventually(t, "one in flight, one prepared", func() bool { return l.requests() == 1 && read() >= 22 })
+	// Registration, twice ten batches, and one that found no place.
+	stays(t, "within two requests", func() bool { return read() <= 23 })
+}

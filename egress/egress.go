@@ -149,6 +149,7 @@ func (e *Egress) end() {
 	e.mu.Unlock()
 	for _, d := range drains {
 		d.stop()
+		d.hangUp()
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -208,6 +209,7 @@ func (e *Egress) look(ctx context.Context, leadIndex uint64) {
 	e.mu.Unlock()
 	for _, d := range gone {
 		d.stop()
+		d.hangUp()
 		e.metrics.forget(d.name)
 	}
 }
@@ -272,6 +274,7 @@ func (e *Egress) ensure(ctx context.Context, name string, t *target, leadIndex u
 	d := newDrain(name, t, &e.options, e.journal, e.metrics, leadIndex, e.finish)
 	if old != nil {
 		old.stop()
+		old.hangUp()
 		d.inherit(old)
 	}
 	running, cancel := context.WithCancelCause(ctx)

@@ -41,6 +41,8 @@ const (
 	windowStoredMax = tailMax / 4
 	// windowDecodedMax bounds a window's decoded bytes however many lanes there are.
 	windowDecodedMax = 16 << 20
+	// windowBatchesMax bounds the batches of a window, those included of which nothing is sent.
+	windowBatchesMax = 1 << 14
 )
 
 // gatherer reads the log ahead of the sender: while one window is in flight the next is merged.
@@ -73,11 +75,19 @@ type gatherer struct {
 // span is a body inside the arena.
 type span struct{ from, to int }
 
-// run hands a window to the sender whenever it wants one. As long as the sender is busy and the window has
-// room, it goes on filling it: a slow endpoint gets large requests, a fast one gets small delays.
+// linger is how long a window with room waits for more after its first batch. It is far below what senders of
+// remote write wait themselves (seconds), and saves the endpoint, and us, most of the requests.
+const linger = 100 * time.Millisecond
+
+// run hands a window to the sender whenever it wants one and the window is full or has lingered. As long as the
+// sender is busy and the window has room, it goes on filling it: a slow endpoint gets large requests, a fast one
+// gets small delays.
 func (g *gatherer) run(ctx context.Context) error {
 	defer func() { _ = g.reader.Close() }()
 	w := g.begin()
+	lingered := time.NewTimer(linger)
+	defer lingered.Stop()
+	waiting, ripe := false, false // for lingered, and whether it is over
 	for {
 		changed := g.state.Changed()
 		full, err := g.fill(ctx, w, g.state.Applied())
@@ -85,8 +95,12 @@ func (g *gatherer) run(ctx context.Context) error {
 			return err
 		}
 		wanted := g.wanted
-		if !full && !w.worth() {
+		if !full && !ripe {
 			wanted = nil
+		}
+		if !waiting && w.worth() {
+			lingered.Reset(linger)
+			waiting = true
 		}
 		if full {
 			if err := g.prepare(w); err != nil {
@@ -96,6 +110,9 @@ func (g *gatherer) run(ctx context.Context) error {
 		}
 		select {
 		case <-changed:
+			continue
+		case <-lingered.C:
+			ripe = waiting
 			continue
 		case <-wanted:
 		case <-ctx.Done():
@@ -112,6 +129,7 @@ func (g *gatherer) run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		w = g.begin()
+		waiting, ripe = false, false
 	}
 }
 
@@ -124,6 +142,9 @@ func (g *gatherer) begin() *window {
 func (g *gatherer) fill(ctx context.Context, w *window, limit uint64) (bool, error) {
 	for ctx.Err() == nil {
 		if !g.hasNext {
+			if w.batches >= windowBatchesMax {
+				return true, nil
+			}
 			if full, err := g.read(w, limit); full || err != nil {
 				if errors.Is(err, io.EOF) {
 					return false, nil
@@ -192,13 +213,10 @@ func (g *gatherer) take(w *window, e Entry) error {
 func (g *gatherer) place(w *window) (bool, error) {
 	b := &g.next
 	if g.tooOld(b.Counts.MaxTime) && b.Counts.Samples() > 0 {
-		if w.first == 0 {
-			w.first = b.Time
-		}
 		w.batches++
 		w.prepared.batch(b)
 		w.prepared.drop(DroppedTooOld, b.Counts.Samples())
-		return w.prepared.entries < 1<<16, nil
+		return true, nil
 	}
 	decoded, err := wire.DecodedLen(b.Body)
 	if err != nil {
@@ -209,9 +227,6 @@ func (g *gatherer) place(w *window) (bool, error) {
 	}
 	if len(w.origins) == 0 {
 		w.tenant, w.protocol, w.suspect = b.Group.Tenant, b.Protocol, g.nextSuspect
-	}
-	if w.first == 0 {
-		w.first = b.Time
 	}
 	g.append(w, b, int64(decoded))
 	return true, nil

@@ -30,7 +30,18 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// eventually polls: the only place where a test waits.
+// stays polls for a while: something must not happen.
+func stays(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for range 100 {
+		if !ok() {
+			t.Fatalf("no longer: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// eventually polls until something happens.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
@@ -49,7 +60,8 @@ type cluster struct {
 
 	mu      sync.Mutex
 	entries []raft.Log
-	cursors int // cursor commands proposed
+	cursors int    // cursor commands proposed
+	read    uint64 // highest index that a reader returned
 
 	deposed atomic.Bool
 	// propose, if set, decides what happens to a proposal of egress: applied or not, and what is answered.
@@ -138,6 +150,7 @@ func (r *memReader) Next(limit uint64) (Entry, error) {
 	l := r.c.entries[r.at-1]
 	r.buf = append(r.buf[:0], l.Data...)
 	r.at++
+	r.c.read = max(r.c.read, l.Index)
 	return Entry{Index: l.Index, Type: l.Type, Data: r.buf}, nil
 }
 
@@ -223,19 +236,10 @@ func (c *cluster) lead(e *Egress) (stop func()) {
 			case <-time.After(10 * time.Second):
 				c.t.Error("Lead does not return")
 			}
-			e.closeIdle()
 		})
 	}
 	c.t.Cleanup(stop)
 	return stop
-}
-
-func (e *Egress) closeIdle() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, t := range e.targets {
-		t.client.close()
-	}
 }
 
 func (c *cluster) egress(list ...Destination) *Egress {

@@ -54,6 +54,7 @@ func (s *sender) process(ctx context.Context, w *window) error {
 // suspicious takes in a window of which nothing was accepted. It returns what is to be decided anew after the
 // endpoint was held to be misconfigured and accepts something again.
 func (s *sender) suspicious(ctx context.Context, w *window) ([]*window, error) {
+	w.slim()
 	s.pending = append(s.pending, w)
 	empty := false
 	if !s.proven {
@@ -195,6 +196,7 @@ func (s *sender) alive(ctx context.Context, turn int) (bool, error) {
 			w.carve(c, one)
 			return true, nil
 		}
+		w.slim()
 	}
 	return false, nil
 }

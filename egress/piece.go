@@ -15,7 +15,7 @@ type piece struct {
 	picks     []int32 // series of the window's cut, if not whole
 	meta      bool    // carries the request's metadata
 	lane      int
-	samples   uint64
+	samples   uint64        // of the picks
 	body      []byte        // as sent, once encoded
 	protocol  wire.Protocol // of body
 	uncertain bool          // an earlier attempt may have been stored
@@ -23,12 +23,20 @@ type piece struct {
 }
 
 func wholePiece(w *window) *piece {
-	return &piece{w: w, whole: true, meta: true, samples: w.samples, body: w.body, protocol: w.protocol}
+	return &piece{w: w, whole: true, meta: true, body: w.body, protocol: w.protocol}
 }
 
 // some makes a piece of the same window out of some of p's series. What is uncertain about p is about its parts.
 func (p *piece) some(c *cut, picks []int32, meta bool) *piece {
 	return &piece{w: p.w, picks: picks, meta: meta, lane: p.lane, samples: c.samples(picks), uncertain: p.uncertain}
+}
+
+// count is p's samples. Those of a whole window shrink when invalid series are found in it.
+func (p *piece) count() uint64 {
+	if p.whole {
+		return p.w.samples
+	}
+	return p.samples
 }
 
 // series lists what p holds.

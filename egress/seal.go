@@ -18,6 +18,7 @@ type sealer struct {
 
 	raw, out []byte
 	req      wire.Request
+	cut      cut // of windows that become several requests
 }
 
 func (s *sealer) seal(w *window, list [][]byte) error {
@@ -192,10 +193,12 @@ func (s *sealer) plan(w *window) error {
 		w.pieces = []*piece{wholePiece(w)}
 		return nil
 	}
-	c, err := w.takeApart()
-	if err != nil {
+	c := &s.cut
+	if err := c.read(w); err != nil {
 		return err
 	}
+	w.cut = c // lent: if a piece has to be taken apart later, the window gets its own
+	defer func() { w.cut = nil }()
 	whole := wholePiece(w)
 	shards := [][]int32{c.good}
 	if lanes > 1 {
@@ -215,6 +218,5 @@ func (s *sealer) plan(w *window) error {
 	if meta { // nothing but metadata
 		w.pieces = []*piece{whole}
 	}
-	w.cut = nil // made again in the rare case that a piece has to be taken apart
 	return nil
 }

@@ -37,9 +37,11 @@ type sender struct {
 	feed *feed
 	soft <-chan struct{} // closed: stop before the next attempt
 
-	pause   backoff
+	pause   *backoff  // outlives the session: a new one must not hurry a failing endpoint
 	pending []*window // refused as a whole, and not decided: see misconfigured.go
 	proven  bool      // the endpoint accepted something since it was last held
+	buried  uint64    // samples made dead letters and not logged yet
+	mourned time.Time // when the last were logged
 	// reached is the last index that was, or may have been, sent: what a next session has to suspect.
 	reached *atomic.Uint64
 }
@@ -154,7 +156,7 @@ func (s *sender) abandoned(ctx context.Context, w *window) error {
 			w.refuse(it.piece, it.result)
 			continue
 		}
-		if err := s.bisect(ctx, it.piece, it.result, probesMax); err != nil {
+		if err := s.bisect(ctx, it.piece, it.result); err != nil {
 			return err
 		}
 	}
@@ -221,20 +223,20 @@ func (s *sender) judge(ctx context.Context, p *piece, r result) error {
 // took counts a delivered piece. An endpoint that says it wrote less than it was sent is believed.
 func (s *sender) took(p *piece, r result) {
 	s.show.up()
-	if r.confirmed && p.protocol == wire.V2 && r.written < p.samples {
-		p.w.sent.drop(DroppedRefused, p.samples-r.written)
+	if r.confirmed && p.protocol == wire.V2 && r.written < p.count() {
+		p.w.sent.drop(DroppedRefused, p.count()-r.written)
 		p.w.took(r.written)
 		return
 	}
-	p.w.took(p.samples)
+	p.w.took(p.count())
 }
 
 // tookPart counts a refusal that says how much was written all the same.
 func (s *sender) tookPart(p *piece, r result) {
 	s.show.up()
-	n := min(r.written, p.samples)
+	n := min(r.written, p.count())
 	p.w.took(n)
-	if rest := p.samples - n; p.repeated() && r.repeats() {
+	if rest := p.count() - n; p.repeated() && r.repeats() {
 		p.w.tookBefore(rest)
 	} else {
 		p.w.sent.drop(DroppedRefused, rest)
@@ -347,7 +349,7 @@ func (s *sender) attempt(ctx context.Context, p *piece) result {
 	}
 	began := time.Now()
 	s.metrics.inFlight.Inc()
-	r := s.target.client.send(ctx, p.w.tenant, p.protocol, p.body, p.samples)
+	r := s.target.client.send(ctx, p.w.tenant, p.protocol, p.body, p.count())
 	s.metrics.inFlight.Dec()
 	s.metrics.observe(r, len(p.body), time.Since(began))
 	p.uncertain = p.uncertain || r.uncertain

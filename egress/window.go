@@ -28,7 +28,6 @@ type window struct {
 	decoded   int64
 	minTime   int64 // oldest sample in body, for sample_age_limit
 	hasTime   bool
-	first     int64 // leader's time at proposal of the first batch
 	batches   int   // batches in the stretch, refused and dropped ones included
 	passed    int64 // bytes of bookkeeping in the stretch
 	suspect   bool  // a predecessor may have delivered it already
@@ -66,6 +65,16 @@ func (w *window) total() tally {
 func (w *window) reset() {
 	w.sent, w.refusals, w.given, w.accepted, w.probes = tally{}, nil, nil, false, 0
 	w.asked, w.emptyRefused = false, false
+}
+
+// slim lets go of what can be made again, while the window waits undecided.
+func (w *window) slim() {
+	w.cut = nil
+	for _, it := range w.refusals {
+		if !it.piece.whole {
+			it.piece.body = nil
+		}
+	}
 }
 
 // took counts samples that the endpoint has. That it took something without samples proves nothing.

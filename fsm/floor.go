@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	// MarginMax and WindowBytesMax bound what is remembered of times and sizes of entries, on every node alike.
-	MarginMax      = 15 * time.Minute
+	// MarginMax bounds how far back times and sizes of entries are remembered, on every node alike.
+	MarginMax = 15 * time.Minute
+	// WindowBytesMax bounds the same in bytes.
 	WindowBytesMax = 1 << 30
 	// FloorSlack is the "little more" than the margin for which entries are kept.
 	FloorSlack = 30 * time.Second

@@ -141,6 +141,7 @@ func (h *Handler) fetch(ctx context.Context, l *leadership, peer Peer) error {
 			return err
 		}
 		for _, it := range f.items(body) {
+			l.offered(it.id)
 			fresh, err := h.window.copy(it)
 			if err != nil {
 				return err
@@ -148,6 +149,29 @@ func (h *Handler) fetch(ctx context.Context, l *leadership, peer Peer) error {
 			if fresh {
 				h.adopt(l, it, o)
 			}
+		}
+	}
+}
+
+// offered notes that a member holds a copy.
+func (l *leadership) offered(id fsm.RequestID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.copied[id] = struct{}{}
+}
+
+// spread gives another member a copy of what only this node holds: the second one went with the predecessor.
+func (h *Handler) spread(ctx context.Context, l *leadership) {
+	l.mu.Lock()
+	copied := l.copied
+	l.copied = make(map[fsm.RequestID]struct{})
+	l.mu.Unlock()
+	for _, it := range h.window.list() {
+		if _, has := copied[it.id]; has || len(*h.peers.Load()) == 0 {
+			continue
+		}
+		if err := h.offer(ctx, *h.peers.Load(), it.frame(nil)); err != nil {
+			return // nobody is there; standbys are told the same with their next request
 		}
 	}
 }

@@ -40,6 +40,13 @@
 //   - The usual interval of a source (pace.go) is a mean of gaps weighed by their length. Rejected: the plain mean, which
 //     shards that send at once make tiny (flapping at one-minute scrapes), and the maximum, which one outage spoils for
 //     hours. While a source's interval is not known, the longest of its group's is taken, as pairs scrape alike, else a minute.
+//   - Who was named by labels could not be heard while the gate was shut. That time is no pause of theirs, teaches nothing about
+//     their interval, and is no time in which a current source could have gained on real time.
+//   - Who has only ever sent what cannot be read is no candidate: the first source of a group must have sent something sound.
+//   - A 1.0 standby's body is opened when its look is due, and refused if it cannot be read then; between looks it
+//     gets its 202 unseen.
+//   - What a scan remembers of each series is charged to the budget as soon as it is known, and not counted before: a pass
+//     over every body for the sake of bodies made of empty series would be paid by all others.
 //   - Coverage is an estimate: bytes per second over about a minute times samples per byte of the bodies that were opened,
 //     against the same of the current source. Counting exactly would mean opening a standby's bodies.
 //   - Time going backwards is watched in a few series of each request, by hash of their labels. Rejected: the batch's

@@ -24,7 +24,7 @@ const (
 
 const (
 	noLeader     = "no leader is known; try again"
-	notLeader    = "this node does not lead any more; try again"
+	notLeader    = "the leadership is changing hands; try again"
 	shuttingDown = "shutting down; try again"
 )
 

@@ -29,6 +29,7 @@ func (h *Handler) Lead(ctx context.Context) error {
 	l.tasks.Go(func() {
 		h.collect(ctx, l)
 		l.wake()
+		l.tasks.Go(func() { h.spread(ctx, l) })
 		h.workHandovers(ctx, l)
 	})
 	releases := time.NewTicker(releaseInterval)

@@ -81,7 +81,7 @@ func TestStatusTable(t *testing.T) {
 		{name: "gate", body: good, setup: func(d *desk) { d.refuseAll("storage is full") }, status: 503, reason: "storage is full"},
 		{name: "not committed", body: good, setup: func(d *desk) { d.node.uncertain = true }, status: 503},
 		{name: "no leader", body: good, setup: func(d *desk) { d.node.follower.Store(true) }, status: 503, reason: "no leader"},
-		{name: "leader elect", body: good, setup: func(d *desk) { d.Handler.lead.Store(nil) }, status: 503, reason: "does not lead"},
+		{name: "leader elect", body: good, setup: func(d *desk) { d.Handler.lead.Store(nil) }, status: 503, reason: "leadership"},
 		{name: "shutting down", body: good, setup: func(d *desk) { d.drain() }, status: 503, reason: "shutting down"},
 		{name: "415 beats 503", body: good, change: []func(*http.Request){set("Content-Type", "text/plain")}, setup: func(d *desk) { d.refuseAll("x") }, status: 415},
 		{

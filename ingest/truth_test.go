@@ -83,6 +83,7 @@ func (c *colony) elect(i int) {
 	m.h.takeOver(m.lead)
 	m.h.lead.Store(m.lead)
 	m.h.collect(context.Background(), m.lead)
+	m.h.spread(context.Background(), m.lead)
 	c.advance()
 }
 

@@ -139,6 +139,8 @@
 //     hot read path, and finalizers that decide when disk space comes back.
 //   - Frames are copied into one buffer rather than gathered with pwritev: the copy
 //     costs a few percent of the kernel's own, and gives the CRC a contiguous run.
+//   - The watchdog counts ticks instead of waiting once: a process that was suspended in the middle
+//     of a write is not one whose disk hangs.
 //   - Failures latch. After a failed fsync the page cache says nothing about the disk; reopening
 //     is the only repair. A spare that cannot be preallocated for lack of space is no failure,
 //     only a warning: nothing was lost, and admission is closed long before.

@@ -1,10 +1,6 @@
 package wal
 
-import (
-	"fmt"
-	"sync/atomic"
-	"time"
-)
+import "sync/atomic"
 
 // failure is the latch of W7: the first error stays, and is told once.
 type failure struct {
@@ -34,21 +30,3 @@ func (f *failure) latched() error {
 	}
 	return nil
 }
-
-// watchdog latches a failure when a write takes too long: a leader with a hanging disk
-// would otherwise lead for ever, as its heartbeats need no disk.
-type watchdog struct {
-	timer *time.Timer
-	after time.Duration
-}
-
-func newWatchdog(after time.Duration, f *failure) *watchdog {
-	timer := time.AfterFunc(after, func() {
-		_ = f.latch(fmt.Errorf("wal: a write did not finish within %s: the disk hangs", after))
-	})
-	timer.Stop()
-	return &watchdog{timer: timer, after: after}
-}
-
-func (w *watchdog) start() { w.timer.Reset(w.after) }
-func (w *watchdog) stop()  { w.timer.Stop() }

@@ -163,6 +163,36 @@ func TestSlowDiskIsNotFatal(t *testing.T) {
 	})
 }
 
+// A process that was stopped for an hour in the middle of a write finds one tick late, not a hanging disk.
+func TestSuspendedProcessIsNotFatal(t *testing.T) {
+	f := newFailure(func(err error) { t.Error(err) })
+	w := newWatchdog(time.Hour, f)
+	start := func() {
+		w.start()
+		w.began = w.began.Add(-time.Hour) // suspended now, no tick came meanwhile
+	}
+	for range 3 * watchdogTicks {
+		start()
+		w.tick()
+		w.stop()
+		w.tick() // one that was already on its way
+	}
+	w.start()
+	for range 3 * watchdogTicks {
+		w.tick() // too early, all of them
+	}
+	told := 0
+	f.fatal = func(error) { told++ }
+	start()
+	for range 2 * watchdogTicks {
+		w.tick()
+	}
+	w.stop()
+	if told != 1 || f.latched() == nil {
+		t.Errorf("a hanging disk was told %d times, latched %v", told, f.latched())
+	}
+}
+
 // hangingFS takes its time for each sync of an append.
 type hangingFS struct {
 	FS

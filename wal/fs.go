@@ -89,7 +89,7 @@ func (osFS) List(_ Op, dir string) ([]string, error) {
 func (osFS) MkdirAll(_ Op, dir string) error    { return os.MkdirAll(filepath.Clean(dir), 0o750) }
 func (osFS) Rename(_ Op, from, to string) error { return os.Rename(from, to) }
 func (osFS) Remove(_ Op, path string) error     { return os.Remove(path) }
-func (osFS) SyncDir(_ Op, dir string) (err error) {
+func (osFS) SyncDir(_ Op, dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -7,7 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// datasync is fdatasync(2). The log has one writer; whoever syncs beside it (a spare) does it the plain way.
 func datasync(f *os.File) error {
+	if a := asynchronous(); a != nil && a.mu.TryLock() {
+		err := a.sync(f)
+		a.mu.Unlock()
+		if !errors.Is(err, errUnsupported) {
+			return err
+		}
+	}
 	for {
 		err := unix.Fdatasync(int(f.Fd()))
 		if !errors.Is(err, unix.EINTR) {

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -103,11 +104,11 @@ func (s *script) entry(index uint64) *raft.Log {
 }
 
 func (s *script) bytes(most int) []byte {
-	b := make([]byte, s.rng.IntN(most+1))
-	for i := range b {
-		b[i] = byte(s.rng.Uint32())
+	b := make([]byte, s.rng.IntN(most+1)+8)
+	for i := 0; i+8 <= len(b); i += 8 {
+		binary.LittleEndian.PutUint64(b[i:], s.rng.Uint64())
 	}
-	return b
+	return b[8:]
 }
 
 func equalLogs(a, b *raft.Log) bool {

@@ -25,7 +25,7 @@ type Reader struct {
 }
 
 // Reader returns a reader whose first entry is from.
-func (w *WAL) Reader(from uint64) *Reader { return &Reader{w: w, next: from} }
+func (w *WAL) Reader(from uint64) *Reader { return &Reader{w: w, next: max(1, from)} }
 
 // Next returns the next entry if its index is at most limit. It answers io.EOF when
 // there is none yet (ask again later), and ErrReclaimed when it is below the log's first.

@@ -20,6 +20,9 @@ func TestReader(t *testing.T) {
 			o.CacheBytes = cache
 			w := mustOpen(t, o)
 			defer mustClose(t, w)
+			if _, err := w.Reader(0).Next(99); err != io.EOF {
+				t.Fatalf("want io.EOF, got %v", err)
+			}
 			r := w.Reader(10)
 			defer r.Close()
 			expect := func(limit, want uint64, wantErr error) {

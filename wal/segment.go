@@ -8,8 +8,6 @@ import (
 	"io"
 	"path/filepath"
 	"sort"
-	"strconv"
-	"strings"
 	"sync/atomic"
 )
 
@@ -54,7 +52,7 @@ type extent struct {
 	spots   []spot
 }
 
-// frame takes note of the next frame, n bytes long.
+// add takes note of the next frame, n bytes long.
 func (e *extent) add(index uint64, n int) {
 	if noted := e.noted(); e.end-noted >= spotEvery {
 		e.spots = append(e.spots, spot{uint32(index - e.base), uint32(e.end)})
@@ -85,18 +83,6 @@ func (e extent) cut(last uint64, end int64) extent {
 	e.last, e.end, e.spots = last, end, e.spots[:i:i]
 	return e
 }
-
-// footerReserve is the room kept for the footer of a segment of this size.
-func footerReserve(size int64) int64 { return align((size/spotEvery+1)*spotBytes + headerBytes) }
-
-// segmentBytesFor is the size of a segment that can take a group commit of n bytes.
-func segmentBytesFor(n int64) int64 {
-	size := frameStart + n
-	return size + footerReserve(size) + footerReserve(footerReserve(size))
-}
-
-// room is where frames must end in a segment file of this size.
-func room(size int64) int64 { return size - footerReserve(size) }
 
 func appendSegmentHeader(dst []byte, id, base uint64) []byte {
 	h := make([]byte, headerBytes)
@@ -154,89 +140,3 @@ func (s *segment) verifyHeader() error {
 }
 
 func magicNumber(magic string) uint64 { return binary.LittleEndian.Uint64([]byte(magic)) }
-
-// appendFooter appends the extent's footer to dst.
-func appendFooter(dst []byte, e extent) []byte {
-	start := len(dst)
-	for _, s := range e.spots {
-		dst = binary.LittleEndian.AppendUint32(dst, s.entry)
-		dst = binary.LittleEndian.AppendUint32(dst, s.offset)
-	}
-	var t [headerBytes]byte
-	copy(t[:], footerMagic)
-	binary.LittleEndian.PutUint64(t[8:], e.last)
-	binary.LittleEndian.PutUint64(t[16:], uint64(e.end))
-	binary.LittleEndian.PutUint32(t[24:], uint32(len(e.spots)))
-	binary.LittleEndian.PutUint32(t[28:], e.commits)
-	dst = append(dst, t[:]...)
-	sum := crc32.Update(e.seed, castagnoli, dst[start:len(dst)-4])
-	binary.LittleEndian.PutUint32(dst[len(dst)-4:], sum)
-	return dst
-}
-
-// readFooter returns the extent that a sealed segment's footer describes. ok is false
-// if there is no valid footer: the segment must be scanned.
-func readFooter(s *segment) (e extent, ok bool, err error) {
-	size := s.size.Load()
-	if size < frameStart+headerBytes {
-		return extent{}, false, nil
-	}
-	t := make([]byte, headerBytes)
-	if _, err := s.file.ReadAt(OpRead, t, size-headerBytes); err != nil {
-		return extent{}, false, fmt.Errorf("wal: read footer of segment %d: %w", s.id, err)
-	}
-	n := int64(binary.LittleEndian.Uint32(t[24:]))
-	end := size - headerBytes - n*spotBytes
-	if string(t[:8]) != footerMagic || end < frameStart || binary.LittleEndian.Uint64(t[16:]) != uint64(end) {
-		return extent{}, false, nil
-	}
-	b := make([]byte, size-end)
-	if _, err := s.file.ReadAt(OpRead, b, end); err != nil {
-		return extent{}, false, fmt.Errorf("wal: read footer of segment %d: %w", s.id, err)
-	}
-	if crc32.Update(s.seed, castagnoli, b[:len(b)-4]) != binary.LittleEndian.Uint32(b[len(b)-4:]) {
-		return extent{}, false, nil
-	}
-	e = extent{segment: s, last: binary.LittleEndian.Uint64(t[8:]), end: end, commits: binary.LittleEndian.Uint32(t[28:])}
-	e.spots = make([]spot, n)
-	for i := range e.spots {
-		e.spots[i] = spot{binary.LittleEndian.Uint32(b[i*spotBytes:]), binary.LittleEndian.Uint32(b[i*spotBytes+4:])}
-	}
-	return e, true, nil
-}
-
-// segmentName is what a segment's file name says.
-type segmentName struct{ id, base uint64 }
-
-func (n segmentName) String() string {
-	return fmt.Sprintf("%020d-%020d%s", n.id, n.base, segmentSuffix)
-}
-
-func parseSegmentName(file string) (segmentName, bool) {
-	id, base, ok := strings.Cut(strings.TrimSuffix(file, segmentSuffix), "-")
-	if !ok || !strings.HasSuffix(file, segmentSuffix) {
-		return segmentName{}, false
-	}
-	var n segmentName
-	var idOK, baseOK bool
-	n.id, idOK = parseDecimal(id)
-	n.base, baseOK = parseDecimal(base)
-	return n, idOK && baseOK && n.id > 0 && n.base > 0
-}
-
-func spareName(number uint64) string { return fmt.Sprintf("%020d%s", number, spareSuffix) }
-
-func parseSpareName(file string) (uint64, bool) {
-	if !strings.HasSuffix(file, spareSuffix) {
-		return 0, false
-	}
-	return parseDecimal(strings.TrimSuffix(file, spareSuffix))
-}
-
-func parseDecimal(s string) (uint64, bool) {
-	if len(s) != decimalsOfUint64 {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(s, 10, 64)
-	return n, err == nil
-}

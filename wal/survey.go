@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 )
 
@@ -141,5 +140,3 @@ func (f *files) empty() bool {
 	n := len(f.extents)
 	return n == 0 || f.extents[n-1].last < f.extents[0].base
 }
-
-func spareFilePath(dir string, number uint64) string { return filepath.Join(dir, spareName(number)) }

@@ -295,7 +295,8 @@ func (w *WAL) Info() Info {
 }
 
 // Close waits for work under way and closes the files. Everything stored is durable
-// already. Reads that are under way may end with ErrClosed.
+// already. Reads that are under way may end with ErrClosed. It waits for a hanging disk: after Fatal,
+// exit instead.
 func (w *WAL) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

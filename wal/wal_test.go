@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -345,6 +346,34 @@ func TestOptionsAreChecked(t *testing.T) {
 		o.FS = newMemFS()
 		if _, err := Open(o); err == nil {
 			t.Errorf("%+v: want an error", o)
+		}
+	}
+}
+
+// W8: a view that a reader has loaded never changes, whatever the writer does next.
+func TestViewsNeverChange(t *testing.T) {
+	w := mustOpen(t, inPlace(newMemFS()))
+	defer mustClose(t, w)
+	s := newScript(6, 2000)
+	var m model
+	var views, copies []view
+	for range 300 {
+		v := w.view.Load()
+		views = append(views, *v)
+		c := *v
+		c.sealed = slices.Clone(v.sealed)
+		copies = append(copies, c)
+		st := s.next(m)
+		if err := st.run(w); err != nil {
+			t.Fatal(err)
+		}
+		m = st.apply(m)
+	}
+	for i, v := range views {
+		for j, e := range v.sealed {
+			if was := copies[i].sealed[j]; e.segment != was.segment || e.last != was.last || e.end != was.end {
+				t.Fatalf("view %d: segment %d ended with %d, now segment %d with %d", i, was.id, was.last, e.id, e.last)
+			}
 		}
 	}
 }

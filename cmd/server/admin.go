@@ -104,7 +104,7 @@ func adminStatus(err error) int {
 	switch {
 	case errors.Is(err, errBadInput):
 		return http.StatusBadRequest
-	case errors.Is(err, fsm.ErrUnknown):
+	case errors.Is(err, fsm.ErrUnknown), errors.Is(err, cluster.ErrUnknownNode):
 		return http.StatusNotFound
 	case errors.Is(err, errUnavailable), errors.Is(err, cluster.ErrNotLeader), errors.Is(err, cluster.ErrUncertain),
 		errors.Is(err, context.DeadlineExceeded):

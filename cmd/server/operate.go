@@ -86,6 +86,9 @@ func (s *Server) sourceOp(ctx context.Context, a sourceArguments) error {
 	default:
 		return fmt.Errorf("%w: op %q: want pin, unpin, promote, weight or forget", errBadInput, a.Op)
 	}
+	if err := s.ingest.CommitBooks(ctx); err != nil {
+		return err
+	}
 	id := fsm.GroupID{Tenant: a.Tenant, Name: a.Group}
 	if err := s.propose(ctx, &fsm.SourceOp{Op: a.Op, Group: id, Source: a.Source, Weight: a.Weight, Time: time.Now().UnixMilli()}); err != nil {
 		return err
@@ -149,7 +152,7 @@ func (s *Server) knownDestination(name string) error {
 		}
 		names = append(names, destination.Name)
 	}
-	return fmt.Errorf("%w: destination %q: want one of: %s", fsm.ErrUnknown, name, strings.Join(names, ", "))
+	return fmt.Errorf("%w destination %q: want one of: %s", fsm.ErrUnknown, name, strings.Join(names, ", "))
 }
 
 // serveHistory answers the changes of a group's current source, oldest first.
@@ -170,7 +173,7 @@ func (s *Server) unknownGroup(id fsm.GroupID) error {
 			names = append(names, group.ID.Name)
 		}
 	}
-	return fmt.Errorf("%w: group %q of tenant %q: want one of: %s", fsm.ErrUnknown, id.Name, id.Tenant, strings.Join(names, ", "))
+	return fmt.Errorf("%w group %q of tenant %q: want one of: %s", fsm.ErrUnknown, id.Name, id.Tenant, strings.Join(names, ", "))
 }
 
 type letterArguments struct {
@@ -214,7 +217,7 @@ func (s *Server) serveLetter(w http.ResponseWriter, r *http.Request) {
 		respond(w, http.StatusOK, document)
 		return
 	}
-	refuse(w, fmt.Errorf("%w: dead letter %q: see `highlander dead-letter list`", fsm.ErrUnknown, id))
+	refuse(w, fmt.Errorf("%w dead letter %q: see `highlander dead-letter list`", fsm.ErrUnknown, id))
 }
 
 func letter(info fsm.DeadLetterInfo) DeadLetter {

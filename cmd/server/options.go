@@ -85,6 +85,7 @@ func destination(r *config.RemoteWrite) egress.Destination {
 	return egress.Destination{
 		Name:            r.Name,
 		URL:             r.URL,
+		PublicURL:       config.RedactURL(r.URL),
 		Protocol:        protocol,
 		RemoteTimeout:   time.Duration(r.RemoteTimeout),
 		Headers:         r.Headers,

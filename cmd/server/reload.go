@@ -1,7 +1,6 @@
 package server
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -26,7 +25,8 @@ func (s *Server) Reload() error {
 
 func (s *Server) reload() error {
 	if s.options.ConfigFile == "" {
-		return fmt.Errorf("there is no configuration file to read: the node was started without --config.file")
+		s.logger.Warn("there is nothing to reload: the node was started without --config.file")
+		return nil
 	}
 	next, warnings, err := config.Load(s.options.ConfigFile)
 	if err != nil {

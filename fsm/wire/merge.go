@@ -47,6 +47,9 @@ func MergeV2(dst []byte, bodies ...[]byte) ([]byte, error) {
 	}
 	m.out = m.writer.finish(m.out)
 	m.writer.forget()
+	if err := checkBlock(len(m.out)); err != nil {
+		return nil, err
+	}
 	return Compress(dst, m.out), nil
 }
 

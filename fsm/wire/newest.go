@@ -23,6 +23,10 @@ func Newest(raw []byte, p Protocol) (newest int64, counts Counts, err error) {
 func countSeries(c *Counts, b []byte, pos int, p Protocol) error {
 	metadata := false
 	for pos < len(b) {
+		if num, _, end := shortField(b, pos); end > 0 && num == fieldLabels {
+			pos = end
+			continue
+		}
 		num, typ, body, err := header(b, pos)
 		if err != nil {
 			return err

@@ -221,6 +221,17 @@ func content(b []byte, pos int, typ uint8, what string) (start, end int, err err
 	return start, end, nil
 }
 
+// shortField reads the tag and length of a length-delimited field if they take one byte each, as nearly all do; end is
+// 0 if not.
+func shortField(b []byte, pos int) (num int32, start, end int) {
+	if start = pos + 2; start <= len(b) && b[pos]&0x87 == typeBytes && b[pos] > typeBytes && b[pos+1] < 0x80 {
+		if end = start + int(b[pos+1]); end <= len(b) {
+			return int32(b[pos] >> 3), start, end
+		}
+	}
+	return 0, 0, 0
+}
+
 // fields walks over a message that has been checked before.
 type fields struct {
 	b     []byte // raw[:end of the message]

@@ -80,7 +80,6 @@ type referenceSeries struct {
 	floats     int
 	histograms []histogramCheck
 	exemplars  int
-	metadata   int
 	times      []int64
 }
 

@@ -7,7 +7,8 @@ import (
 
 // Relabel gives all good series the labels that fn makes of theirs, and returns a decoded body in dst's memory and
 // how many samples went with series that fn does not keep or leaves without a label. fn may change the slice it is
-// given; its strings alias the body and are valid only as long as that is. Everything else in the request is kept.
+// given; its strings alias the body and are valid only as long as that is. Everything else in the request is kept. The
+// error is ErrTooLarge: labels may grow beyond what a snappy block can hold.
 func (r *Request) Relabel(dst []byte, fn func([]Label) ([]Label, bool)) (raw []byte, dropped uint64, err error) {
 	var labels []Label
 	w := &r.writer
@@ -38,7 +39,7 @@ func (r *Request) Relabel(dst []byte, fn func([]Label) ([]Label, bool)) (raw []b
 	if r.Protocol == V2 {
 		dst = append(append(dst, w.symbols...), w.series...)
 	}
-	return dst, dropped, nil
+	return dst, dropped, checkBlock(len(dst))
 }
 
 // unitSamples counts the samples of a unit: a 2.0 series with samples and histograms is two units.

@@ -33,7 +33,7 @@ const (
 
 // Request is what Scan found in a decoded body. It holds positions in that body, so the body must stay as it is
 // while the Request is used. A Request is meant to be reused: its buffers grow to the size of the requests
-// that pass through it and then no longer.
+// that pass through it and then no longer. It is not safe for use by several goroutines.
 type Request struct {
 	Protocol Protocol
 	Series   []Series

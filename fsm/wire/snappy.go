@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/golang/snappy"
 	"github.com/klauspost/compress/s2"
@@ -53,7 +54,15 @@ func Decompress(dst, body []byte, limit int) ([]byte, error) {
 	return raw, nil
 }
 
-// Compress encodes raw as a snappy block into dst's memory if that is large enough.
+// checkBlock refuses what a snappy block cannot hold; its length has 32 bits.
+func checkBlock(n int) error {
+	if n > math.MaxUint32-snappyOverhead {
+		return fmt.Errorf("%w: %d bytes do not fit a snappy block", ErrTooLarge, n)
+	}
+	return nil
+}
+
+// Compress encodes raw, of at most 4 GiB, as a snappy block into dst's memory if that is large enough.
 func Compress(dst, raw []byte) []byte { return s2.EncodeSnappy(dst[:cap(dst)], raw) }
 
 func otherFormat(body []byte) string {

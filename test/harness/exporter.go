@@ -15,6 +15,7 @@ import (
 type Exporter struct {
 	Address string
 
+	server *http.Server
 	series int
 	mu     sync.Mutex
 	scrape map[int]int // number of scraper → scrapes so far
@@ -29,11 +30,14 @@ func StartExporter(t testing.TB, series int) *Exporter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: e}
-	go func() { _ = server.Serve(l) }()
-	t.Cleanup(func() { _ = server.Close() })
+	e.server = &http.Server{Handler: e}
+	go func() { _ = e.server.Serve(l) }()
+	t.Cleanup(e.Stop)
 	return e
 }
+
+// Stop ends the target: there is nothing more to scrape.
+func (e *Exporter) Stop() { _ = e.server.Close() }
 
 // Scrapes says how often a scraper has been here.
 func (e *Exporter) Scrapes(scraper int) int {

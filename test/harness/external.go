@@ -51,7 +51,9 @@ type Prometheus struct {
 type PrometheusOptions struct {
 	Name     string
 	Labels   map[string]string // external labels
+	Job      string            // default numbered
 	Target   string            // host:port
+	Targets  []string          // more of them
 	Params   map[string]string // of the scrape
 	Interval string            // of the scrape; default 1s
 	WriteURL string
@@ -86,8 +88,8 @@ func (o PrometheusOptions) config() Map {
 	return Map{
 		"global": Map{"scrape_interval": interval, "scrape_timeout": interval, "external_labels": o.Labels},
 		"scrape_configs": []Map{{
-			"job_name": "numbered", "params": params,
-			"static_configs": []Map{{"targets": []string{o.Target}}},
+			"job_name": or(o.Job, "numbered"), "params": params,
+			"static_configs": []Map{{"targets": append([]string{o.Target}, o.Targets...)}},
 		}},
 		"remote_write": []Map{{
 			"url": o.WriteURL, "remote_timeout": "5s", "metadata_config": Map{"send": false},
@@ -203,7 +205,10 @@ func (v *VictoriaMetrics) Stop() {
 // WriteURL takes remote write 1.0.
 func (v *VictoriaMetrics) WriteURL() string { return "http://" + v.Web + "/api/v1/write" }
 
-// Export returns every stored sample of the series that match the selector.
+// infinities are what the export writes into its JSON although JSON has no such numbers.
+var infinities = strings.NewReplacer("[+Inf", "[null", ",+Inf", ",null", "[-Inf", "[null", ",-Inf", ",null")
+
+// Export returns every stored sample of the series that match the selector, but for infinities and stale markers.
 func (v *VictoriaMetrics) Export(selector string) []history.Sample {
 	v.t.Helper()
 	if resp, err := web.Get("http://" + v.Web + "/internal/force_flush"); err != nil {
@@ -225,13 +230,13 @@ func (v *VictoriaMetrics) Export(selector string) []history.Sample {
 			Values     []*float64
 			Timestamps []int64
 		}
-		if err := json.Unmarshal(lines.Bytes(), &series); err != nil {
+		if err := json.Unmarshal([]byte(infinities.Replace(lines.Text())), &series); err != nil {
 			v.t.Fatalf("export: %v", err)
 		}
 		text := metricText(series.Metric)
 		for i, value := range series.Values {
 			if value == nil {
-				continue // a stale marker
+				continue
 			}
 			all = append(all, history.Sample{Series: text, Time: series.Timestamps[i], Value: *value})
 		}

@@ -369,3 +369,27 @@ func TestRealPrometheusAndVictoriaMetrics(t *testing.T) {
 	})
 	p.Stop()
 }
+
+func TestStage(t *testing.T) {
+	var order []string
+	var dir string
+	note := func(s string) func() { return func() { order = append(order, s) } }
+	if code := OnStage(func(s *Stage) { s.Cleanup(note("first")); s.Cleanup(note("second")); dir = s.TempDir() }); code != 0 {
+		t.Errorf("exit status %d, want 0", code)
+	}
+	if strings.Join(order, " ") != "second first" {
+		t.Errorf("cleaned up in order %v, want second first", order)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("%s is left (%v)", dir, err)
+	}
+	order = nil
+	code := OnStage(func(s *Stage) {
+		s.Cleanup(note("cleaned"))
+		s.Fatalf("the message of a failure")
+		note("not reached")()
+	})
+	if code != 1 || strings.Join(order, " ") != "cleaned" {
+		t.Errorf("exit status %d after %v, want 1 after cleaned", code, order)
+	}
+}

@@ -1,6 +1,19 @@
 package ingest
 
-import "github.com/highlander-io/highlander/fsm"
+import (
+	"context"
+
+	"github.com/highlander-io/highlander/fsm"
+)
+
+// CommitBooks commits what the books hold of the leader's own knowledge now and not at the next interval. With it the
+// replicated state learns the names of sources that have only ever been standbys, before an operator's command names one.
+func (h *Handler) CommitBooks(ctx context.Context) error {
+	if l := h.lead.Load(); l != nil {
+		return h.flush(ctx, l)
+	}
+	return nil
+}
 
 // Forget drops what the leader knows of a source that an operator had the replicated state forget. What is owed
 // to the books stays until it is committed; a source that goes on sending is simply a new one.
