@@ -271,6 +271,19 @@ func (d *desk) post(body []byte, change ...func(*http.Request)) *httptest.Respon
 	return w
 }
 
+func (d *desk) serveRequest(r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	d.ServeHTTP(w, r)
+	return w
+}
+
+// operateAfterFlush carries out an operator's wish about a source that the state knows by its books.
+func (d *desk) operateAfterFlush(op, source string) {
+	d.flush()
+	d.operate(fsm.SourceOp{Op: op, Group: fsm.GroupID{Name: "g"}, Source: source})
+	d.tick()
+}
+
 func newPost(body []byte, change ...func(*http.Request)) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "/api/v1/write", bytes.NewReader(body))
 	r.Header.Set("Content-Type", mediaType)
