@@ -167,10 +167,11 @@ func (h *Handler) spread(ctx context.Context, l *leadership) {
 	l.copied = make(map[fsm.RequestID]struct{})
 	l.mu.Unlock()
 	for _, it := range h.window.list() {
-		if _, has := copied[it.id]; has || len(*h.peers.Load()) == 0 {
+		voters := h.voters()
+		if _, has := copied[it.id]; has || len(voters) == 0 {
 			continue
 		}
-		if err := h.offer(ctx, *h.peers.Load(), it.frame(nil)); err != nil {
+		if err := h.offer(ctx, voters, it.frame(nil)); err != nil {
 			return // nobody is there; standbys are told the same with their next request
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -42,9 +43,10 @@ const (
 
 var errNoCopy = errors.New("no other node has taken a copy of the standby's samples; try again")
 
-// Peer is another voter, as Node sees it.
+// Peer is another member, as Node sees it. Copies are for voters; a member that is none yet may keep what came through it.
 type Peer struct {
 	Name      string // unique among the peers
+	Voter     bool
 	Reachable bool
 	Via       http.RoundTripper
 }
@@ -87,16 +89,30 @@ func (h *Handler) secondCopy(ctx context.Context, wk *work) error {
 			notes = append(notes, keptNote{it.owner.group.Name, it.owner.source, it.arrived, it.share})
 		}
 	}
-	peers := h.peers.Load()
+	voters := h.voters()
 	switch {
-	case len(notes) == 0 || peers == nil || len(*peers) == 0:
+	case len(notes) == 0 || len(voters) == 0:
 		return nil
 	case wk.request.keeper && len(notes) <= notesMax:
 		wk.notes = notes
 		return nil
 	}
 	frame := wk.request.frame(notes)
-	return h.offer(ctx, *peers, frame)
+	return h.offer(ctx, voters, frame)
+}
+
+// voters are the peers that copies are for.
+func (h *Handler) voters() []Peer {
+	peers := h.peers.Load()
+	if peers == nil {
+		return nil
+	}
+	for i := range *peers {
+		if !(*peers)[i].Voter { // rare, and not for long
+			return slices.DeleteFunc(slices.Clone(*peers), func(p Peer) bool { return !p.Voter })
+		}
+	}
+	return *peers
 }
 
 // offer posts a copy to the member that took the last one, else to another.

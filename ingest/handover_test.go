@@ -324,3 +324,72 @@ func TestCoverageIsSaid(t *testing.T) {
 		t.Errorf("said %d times", n)
 	}
 }
+
+// Bodies whose sources are named by labels are kept whole for each of them; each uses what is its own.
+func TestKeptByLabels(t *testing.T) {
+	d := newDesk(t)
+	both := func(source string) int {
+		return d.post(bodyV1(t,
+			series(d.clock.Now(), "__name__", "up", "cluster", "g1", "__replica__", source),
+			series(d.clock.Now(), "__name__", "down", "cluster", "g2", "__replica__", source),
+			series(d.clock.Now(), "x", "nameless", "cluster", "g2", "__replica__", source))).Code
+	}
+	for second := range 60 {
+		if second < 30 {
+			if code := both("a"); code != 400 { // of which the good ones are taken
+				t.Fatalf("a: status %d", code)
+			}
+		}
+		d.clock.advance(500 * time.Millisecond)
+		if code := both("b"); code != 202 && code != 400 {
+			t.Fatalf("b: status %d", code)
+		}
+		d.tick()
+		d.clock.advance(500 * time.Millisecond)
+		d.tick()
+	}
+	d.flush()
+	for _, name := range []string{"g1", "g2"} {
+		d.current(name, "b")
+		g := d.group(name)
+		if last := g.History[len(g.History)-1]; last.KeptUsed < 15 || last.Fenced < 25 || last.LargestGap != 500 {
+			t.Errorf("%s: %+v", name, last)
+		}
+		if g.Standby.Used == 0 || !g.Standby.Balanced() {
+			t.Errorf("%s: %+v", name, g.Standby)
+		}
+	}
+	for _, b := range d.node.batches(t) {
+		for _, s := range decode(t, b.Body).Timeseries {
+			for _, l := range s.Labels {
+				if l.Name == "cluster" && l.Value != b.Group.Name || l.Name == "__replica__" || l.Name == "x" {
+					t.Fatalf("batch of %s: %v", b.Group.Name, s.Labels)
+				}
+			}
+		}
+	}
+}
+
+// Remote write 2.0, histograms included, goes through a fence as well.
+func TestKept2(t *testing.T) {
+	d := newDesk(t)
+	for second := range 50 {
+		if second < 25 {
+			d.expect(d.post(encode(t, requestV2(d.clock.Now(), 3)), asV2, by("g", "a")), 204)
+		}
+		d.clock.advance(time.Second)
+		if w := d.post(encode(t, requestV2(d.clock.Now(), 3)), asV2, by("g", "b")); w.Code >= 300 {
+			t.Fatalf("status %d: %s", w.Code, w.Body)
+		}
+		d.tick()
+	}
+	d.flush()
+	d.current("g", "b")
+	g := d.group("g")
+	if last := g.History[len(g.History)-1]; last.KeptUsed == 0 || last.KeptUsed%4 != 0 || last.Fenced%4 != 0 || last.LargestGap > 2000 {
+		t.Errorf("%+v", last)
+	}
+	if n := g.Books.Accepted; n != 4*(25+26) { // a's seconds 0 to 24; b's 25 to 50
+		t.Errorf("%d samples accepted", n)
+	}
+}

@@ -20,7 +20,7 @@ type Node interface {
 	Confirm(ctx context.Context) error
 	// Leader returns a way to the leader's cluster port, or nil while no other leader is known.
 	Leader() http.RoundTripper
-	// Peers returns the other voters. It is asked twice a second.
+	// Peers returns the other members. It is asked twice a second.
 	Peers() []Peer
 }
 

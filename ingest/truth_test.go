@@ -145,7 +145,7 @@ func (m *memberNode) Peers() []Peer {
 	var peers []Peer
 	for _, other := range m.colony.members {
 		if other != m {
-			peers = append(peers, Peer{Name: fmt.Sprint(other.index), Reachable: !other.down.Load(), Via: other})
+			peers = append(peers, Peer{Name: fmt.Sprint(other.index), Voter: true, Reachable: !other.down.Load(), Via: other})
 		}
 	}
 	return peers

@@ -32,12 +32,14 @@ func (n ingestNode) Leader() http.RoundTripper {
 	return n.node.RoundTripper(leader.UUID)
 }
 
-// Peers are the other voters: only they count where a sample must be on two nodes.
+// Peers are the other members.
 func (n ingestNode) Peers() []ingest.Peer {
 	var peers []ingest.Peer
 	for _, member := range n.node.Members() {
-		if member.Voter && member.UUID != n.identity.UUID {
-			peers = append(peers, ingest.Peer{Name: member.UUID, Reachable: member.Reachable, Via: n.node.RoundTripper(member.UUID)})
+		if member.UUID != n.identity.UUID {
+			peers = append(peers, ingest.Peer{
+				Name: member.UUID, Voter: member.Voter, Reachable: member.Reachable, Via: n.node.RoundTripper(member.UUID),
+			})
 		}
 	}
 	return peers
