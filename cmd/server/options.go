@@ -12,12 +12,6 @@ import (
 )
 
 const (
-	// decodedFactor bounds a decoded body by its compressed limit: remote-write bodies shrink to a fifth or less,
-	// crafted ones far more.
-	decodedFactor = 8
-	// inflightFactor bounds the bodies in memory at one time by the limit of one.
-	inflightFactor = 2
-
 	snapshotBytesMax = 128 << 20
 	segmentBytesMax  = 64 << 20
 	segmentBytesMin  = 1 << 20
@@ -47,7 +41,6 @@ func ingestOptions(c *config.Config) ingest.Options {
 	for i, pair := range c.Sources.Labels {
 		pairs[i] = wire.Pair{Group: pair.Group, Replica: pair.Replica}
 	}
-	maxBody := int64(c.Web.MaxBodyBytes)
 	return ingest.Options{
 		Pairs:         pairs,
 		DefaultGroup:  c.Sources.DefaultGroup,
@@ -59,13 +52,11 @@ func ingestOptions(c *config.Config) ingest.Options {
 			MaxLag:          time.Duration(c.Sources.MaxLag),
 			RequestWeight:   c.Sources.RequestWeight == config.WeightAccept,
 		},
-		Margin:           time.Duration(c.Handover.Margin),
-		ClockSkewGuard:   time.Duration(c.Handover.ClockSkewGuard),
-		WindowBytes:      int64(c.Handover.WindowBytes),
-		ForgetAfter:      time.Duration(c.Sources.ForgetAfter),
-		MaxBodyBytes:     maxBody,
-		MaxDecodedBytes:  maxBody * decodedFactor,
-		MaxInflightBytes: maxBody * inflightFactor,
+		Margin:         time.Duration(c.Handover.Margin),
+		ClockSkewGuard: time.Duration(c.Handover.ClockSkewGuard),
+		WindowBytes:    int64(c.Handover.WindowBytes),
+		ForgetAfter:    time.Duration(c.Sources.ForgetAfter),
+		MaxBodyBytes:   int64(c.Web.MaxBodyBytes),
 	}
 }
 

@@ -20,9 +20,10 @@ type sink struct {
 
 	mu          sync.Mutex
 	refusing    bool
-	pending     [][]byte // not looked at yet
-	seen        int64    // samples
-	bytes       int64
+	pending     [][]byte  // not looked at yet
+	seen        int64     // samples
+	bytes       int64     // since mark
+	requests    int       // since mark
 	first, last time.Time // since mark
 }
 
@@ -46,26 +47,6 @@ func (k *sink) refuse(on bool) {
 	k.refusing = on
 }
 
-// mark begins a measurement of bytes and time.
-func (k *sink) mark() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.bytes, k.first, k.last = 0, time.Time{}, time.Time{}
-}
-
-// rate is one over the seconds between the first and the last request since mark.
-func (k *sink) rate() float64 {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return 1 / k.last.Sub(k.first).Seconds()
-}
-
-func (k *sink) megabytes() float64 {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return float64(k.bytes) / 1e6 / k.last.Sub(k.first).Seconds()
-}
-
 func (k *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	k.mu.Lock()
 	refusing := k.refusing
@@ -82,6 +63,7 @@ func (k *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	k.last = time.Now()
 	k.bytes += n
+	k.requests++
 	if body != nil {
 		k.pending = append(k.pending, body)
 	}

@@ -14,14 +14,21 @@ type Cluster struct {
 
 // NewCluster makes n nodes, n1 to nN, that know each other; none is started.
 func NewCluster(t testing.TB, n int, destinations ...Map) *Cluster {
-	c := &Cluster{t: t}
-	var join []any
+	var nodes []*Node
 	for i := range n {
-		node := NewNode(t, fmt.Sprintf("n%d", i+1), destinations...)
-		c.Nodes = append(c.Nodes, node)
+		nodes = append(nodes, NewNode(t, fmt.Sprintf("n%d", i+1), destinations...))
+	}
+	return ClusterOf(t, nodes...)
+}
+
+// ClusterOf gives nodes the same join list.
+func ClusterOf(t testing.TB, nodes ...*Node) *Cluster {
+	c := &Cluster{t: t, Nodes: nodes}
+	var join []any
+	for _, node := range nodes {
 		join = append(join, node.ClusterAddr)
 	}
-	for _, node := range c.Nodes {
+	for _, node := range nodes {
 		node.Set("cluster", "join", join)
 	}
 	return c

@@ -49,6 +49,7 @@ type LTS struct {
 
 	t       testing.TB
 	address string
+	listen  func(network, address string) (net.Listener, error)
 
 	mu       sync.Mutex
 	server   *http.Server
@@ -64,7 +65,14 @@ type LTS struct {
 // NewLTS starts a receiver that records into log.
 func NewLTS(t testing.TB, name string, log *history.Log) *LTS {
 	t.Helper()
-	l := &LTS{Name: name, Log: log, t: t, address: Address(FreePort())}
+	return NewLTSAt(t, name, log, Address(FreePort()), net.Listen)
+}
+
+// NewLTSAt is NewLTS at an address that listen can listen on, for instance in a network namespace.
+func NewLTSAt(t testing.TB, name string, log *history.Log, address string,
+	listen func(network, address string) (net.Listener, error)) *LTS {
+	t.Helper()
+	l := &LTS{Name: name, Log: log, t: t, address: address, listen: listen}
 	l.Up()
 	t.Cleanup(func() {
 		l.Release()
@@ -84,7 +92,7 @@ func (l *LTS) Up() {
 	l.t.Helper()
 	var listener net.Listener
 	Eventually(l.t, "the port of LTS "+l.Name, func() (err error) {
-		listener, err = net.Listen("tcp", l.address)
+		listener, err = l.listen("tcp", l.address)
 		return err
 	})
 	server := &http.Server{Handler: l, ReadHeaderTimeout: Patience}

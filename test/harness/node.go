@@ -31,6 +31,10 @@ type Node struct {
 	Config Map
 	// Args are added to the command line of `run`.
 	Args []string
+	// Prefix goes before the binary, for instance to enter a network namespace; it must not fork.
+	Prefix []string
+	// Client reaches the web port where http://Web cannot be dialled from here; nil: the usual one.
+	Client *http.Client
 
 	t       testing.TB
 	home    string
@@ -104,7 +108,8 @@ func (n *Node) Start() *Node {
 	}
 	n.WriteConfig()
 	args := append([]string{"run", "--config.file", n.ConfigFile()}, n.Args...)
-	n.Process = Start(n.t, n.ID, Binary(n.t), args...)
+	command := append(append(append([]string(nil), n.Prefix...), Binary(n.t)), args...)
+	n.Process = Start(n.t, n.ID, command[0], command[1:]...)
 	return n
 }
 
@@ -146,9 +151,16 @@ func (n *Node) WriteURL() string { return n.URL("/api/v1/write") }
 
 var web = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
+func (n *Node) client() *http.Client {
+	if n.Client != nil {
+		return n.Client
+	}
+	return web
+}
+
 // Get fetches a page of the web port.
 func (n *Node) Get(path string) (status int, body string, err error) {
-	resp, err := web.Get(n.URL(path))
+	resp, err := n.client().Get(n.URL(path))
 	if err != nil {
 		return 0, "", err
 	}
@@ -159,7 +171,7 @@ func (n *Node) Get(path string) (status int, body string, err error) {
 
 // Post posts to the web port.
 func (n *Node) Post(path, contentType string, body []byte) (status int, answer string, err error) {
-	resp, err := web.Post(n.URL(path), contentType, bytes.NewReader(body))
+	resp, err := n.client().Post(n.URL(path), contentType, bytes.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}

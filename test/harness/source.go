@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -46,6 +47,7 @@ type Source struct {
 	Base        time.Time     // default: when the first sample is sent, cut to Step
 	Step        time.Duration // default 50 ms
 	Log         *history.Log
+	Dial        func(ctx context.Context, network, address string) (net.Conn, error) // nil: from here
 
 	Accepted, Standby, Refused, Failed atomic.Int64 // answers: 200 and 204, 202, other 4xx, the rest
 
@@ -80,7 +82,7 @@ func (s *Source) prepare(t testing.TB) {
 			t.Fatalf("BUG: source %s has number %d", s.Name, s.Number)
 		}
 		s.answers = map[int]int{}
-		s.client = &http.Client{Timeout: attemptTimeout, Transport: &http.Transport{MaxIdleConnsPerHost: s.Shards}}
+		s.client = &http.Client{Timeout: attemptTimeout, Transport: &http.Transport{MaxIdleConnsPerHost: s.Shards, DialContext: s.Dial}}
 		t.Cleanup(s.client.CloseIdleConnections)
 		for i := range s.Series {
 			name := Label{Name: "__name__", Value: "numbered_total"}

@@ -1,0 +1,150 @@
+//go:build linux
+
+package faults
+
+import (
+	"testing"
+	"time"
+
+	"github.com/highlander-io/highlander/test/harness"
+	"github.com/highlander-io/highlander/test/history"
+)
+
+// afterwards is what must hold after any number of changes of leader and of source: repetitions are allowed, and
+// where two sources meet their order is the handover's matter.
+var afterwards = history.Rules{Repeats: true, PerSource: true, Counters: true}
+
+// A leader that only its sources still reach gives no 2xx of any kind: the other side would not know of it.
+func TestDeposedLeaderAnswersNothing(t *testing.T) {
+	r := startRig(t)
+	a, b := r.pair()
+	old := r.cluster.Leader()
+	rest := r.others(old)
+	// The probes' group has a current source and a standby, known to everybody before the cut.
+	current, standby := r.probe("pa", 3, "a", old), r.probe("pb", 4, "b", old)
+	elsewhere := r.probe("pb", 5, "b", rest...)
+	current.Burst(t, 1)
+	standby.Base = base.Add(standby.Step / 2) // so that what pb sends here and there has different times
+	standby.Burst(t, 1)
+	if current.Accepted.Load() == 0 || standby.Standby.Load() == 0 {
+		t.Fatalf("want 204 and 202: %s; %s", current.Summary(), standby.Summary())
+	}
+	before := current.Accepted.Load() + standby.Standby.Load() + standby.Accepted.Load()
+
+	r.wire.Each([]string{old.ID}, []string{rest[0].ID, rest[1].ID, "lts"}, Link{Cut: true})
+	current.Start(t)
+	standby.Start(t)
+	elsewhere.Start(t)
+	r.leader(rest...)
+	r.answered(a)
+	r.answered(b)
+	r.flowing(elsewhere) // the other side has elected pb, so a 202 to it would lose samples
+	current.Kill()
+	standby.Kill()
+	if after := current.Accepted.Load() + standby.Standby.Load() + standby.Accepted.Load(); after != before {
+		t.Errorf("a leader that nobody follows answered 2xx: %s; %s", current.Summary(), standby.Summary())
+	}
+	if current.Failed.Load() == 0 || standby.Failed.Load() == 0 {
+		t.Errorf("the probes were not answered: %s; %s", current.Summary(), standby.Summary())
+	}
+	r.wire.Heal()
+	r.answered(a)
+	r.finish(afterwards)
+}
+
+// probe adds a source of a group of its own that writes to some nodes only.
+func (r *rig) probe(name string, number int, space string, nodes ...*harness.Node) *harness.Source {
+	s := &harness.Source{
+		Group: "p", Name: name, Number: number, Log: r.log, Dial: r.wire.Space(space).Dial,
+		Series: 5, Step: 100 * time.Millisecond, Base: base,
+	}
+	for _, n := range nodes {
+		s.URLs = append(s.URLs, n.WriteURL())
+	}
+	r.sources = append(r.sources, s)
+	return s
+}
+
+// What a leader acknowledged just before it was cut off for ever is known to the others.
+func TestLeaderLostWithItsSource(t *testing.T) {
+	r := startRig(t)
+	old := r.cluster.Leader()
+	a := r.source("a", 1, old)
+	a.Start(t)
+	r.flowing(a)
+	r.lts.Hang() // so that the others have something to deliver
+	r.flowing(a)
+	r.wire.Split(old.ID, "a")
+	a.Kill()
+	old.Kill()
+	r.lts.Release()
+	r.leader(r.others(old)...)
+	b := r.source("b", 2, r.others(old)...).Start(t)
+	r.flowing(b)
+	b.Stop()
+	old.Wipe()
+	r.wire.Heal()
+	old.Start()
+	r.settle(afterwards)
+}
+
+// One direction between the leader and the others is lost: whoever can still be followed leads, and all goes on.
+func TestOneWayLoss(t *testing.T) {
+	r := startRig(t)
+	a, b := r.pair()
+	for _, outward := range []bool{true, false} {
+		old := r.cluster.Leader()
+		for _, n := range r.others(old) {
+			if outward {
+				r.wire.Set(old.ID, n.ID, Link{Cut: true})
+			} else {
+				r.wire.Set(n.ID, old.ID, Link{Cut: true})
+			}
+		}
+		r.leader(r.others(old)...)
+		r.answered(a)
+		r.answered(b)
+		r.wire.Heal()
+		r.cluster.WaitReady()
+		r.answered(a)
+	}
+	r.finish(afterwards)
+}
+
+// Links with delay and loss cost time, not samples, and no node.
+func TestSlowLossyLinks(t *testing.T) {
+	r := startRig(t)
+	a, b := r.pair()
+	nodes := []string{"n1", "n2", "n3"}
+	for _, link := range []Link{
+		{Delay: 20 * time.Millisecond, Jitter: 20 * time.Millisecond},
+		{Delay: 5 * time.Millisecond, Loss: 0.05},
+		{Loss: 0.2},
+	} {
+		r.wire.Each(nodes, nodes, link)
+		r.wire.Each(nodes, []string{"lts", "a", "b"}, link)
+		r.answered(a)
+		r.answered(b)
+	}
+	r.wire.Heal()
+	r.finish(afterwards)
+}
+
+// A leader that is cut off together with the LTS delivers nothing that the others do not know, and little twice.
+func TestLeaderIsolatedWithLTS(t *testing.T) {
+	r := startRig(t)
+	a, b := r.pair()
+	for range 2 {
+		old := r.cluster.Leader()
+		r.wire.Split(old.ID, "lts")
+		r.leader(r.others(old)...)
+		r.answered(a)
+		r.answered(b)
+		r.wire.Heal()
+		r.cluster.WaitReady()
+		r.cluster.WaitDrained("lts")
+	}
+	r.finish(afterwards)
+	d, _ := r.destination(r.cluster.Leader())
+	t.Logf("redelivered and refused as such: %d", d.Samples.Redelivered)
+}

@@ -1,0 +1,320 @@
+//go:build linux
+
+package faults
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"os/exec"
+	"reflect"
+	"runtime"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/highlander-io/highlander/test/harness"
+	"github.com/highlander-io/highlander/test/history"
+)
+
+// ownMounts marks a process whose mount namespace is its own.
+const ownMounts = "HIGHLANDER_FAULTS_MOUNTS"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(ownMounts) == "" {
+		enterOwnMounts()
+	}
+	os.Exit(harness.Main(m))
+}
+
+// enterOwnMounts begins this program again in a mount namespace of its own, so that no mount outlives it. Where that
+// is not permitted it returns, and the scenarios that need it are skipped.
+func enterOwnMounts() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if unix.Unshare(unix.CLONE_NEWNS) != nil || unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") != nil {
+		return
+	}
+	_ = syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), ownMounts+"=1"))
+}
+
+// permitted skips a scenario, loudly, where the machine does not let it happen.
+func permitted(t testing.TB) {
+	t.Helper()
+	for _, program := range []string{"ip", "nsenter"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("NOT TESTED: %v", err)
+		}
+	}
+	s, err := newSpace("probe", netip.MustParseAddr("10.77.0.254"), 0)
+	if err != nil {
+		t.Skipf("NOT TESTED: no network namespaces here (root is needed, and /dev/net/tun): %v", err)
+	}
+	s.close()
+}
+
+// seed is printed, and taken from HIGHLANDER_SEED if that is set.
+func seed(t testing.TB) uint64 {
+	n := rand.Uint64N(1 << 32)
+	if text := os.Getenv("HIGHLANDER_SEED"); text != "" {
+		given, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("HIGHLANDER_SEED: %v", err)
+		}
+		n = given
+	}
+	t.Logf("seed %d", n)
+	return n
+}
+
+// rig is three nodes, an LTS and two sources, each in a space of its own, and the history of what goes through.
+type rig struct {
+	t       testing.TB
+	seed    uint64
+	wire    *Wire
+	log     *history.Log
+	lts     *harness.LTS
+	cluster *harness.Cluster
+	sources []*harness.Source
+}
+
+const (
+	webPort     = 6745
+	clusterPort = 6746
+	ltsPort     = 8428
+)
+
+// newRig prepares everything and starts the LTS alone.
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	permitted(t)
+	r := &rig{t: t, seed: seed(t), log: &history.Log{}}
+	r.wire = NewWire(t, r.seed, "n1", "n2", "n3", "lts", "a", "b")
+	at := r.wire.Space("lts")
+	r.lts = harness.NewLTSAt(t, "lts", r.log, at.At(ltsPort), at.Listen)
+	var nodes []*harness.Node
+	for _, id := range []string{"n1", "n2", "n3"} {
+		nodes = append(nodes, r.node(id))
+	}
+	r.cluster = harness.ClusterOf(t, nodes...)
+	return r
+}
+
+func (r *rig) node(id string) *harness.Node {
+	space := r.wire.Space(id)
+	n := harness.NewNode(r.t, id, r.lts.Destination())
+	n.Web, n.ClusterAddr = space.At(webPort), space.At(clusterPort)
+	n.Prefix, n.Client = space.Prefix(), space.Client()
+	n.Set("web", "listen_address", n.Web)
+	n.Set("cluster", "bind_address", n.ClusterAddr)
+	n.Set("cluster", "insecure", true)
+	n.Set("storage", "min_free_bytes", "64MiB")
+	n.Set("sources", "failover_timeout", "3s")
+	return n
+}
+
+func startRig(t testing.TB) *rig {
+	t.Helper()
+	r := newRig(t)
+	r.cluster.Start().WaitReady()
+	return r
+}
+
+// source adds a source of group "g" in its own space, the one of its name; without nodes it writes to all in turn.
+func (r *rig) source(name string, number int, nodes ...*harness.Node) *harness.Source {
+	urls := r.cluster.WriteURLs()
+	if len(nodes) > 0 {
+		urls = nil
+		for _, n := range nodes {
+			urls = append(urls, n.WriteURL())
+		}
+	}
+	s := &harness.Source{
+		Group: "g", Name: name, Number: number, URLs: urls, Log: r.log, Dial: r.wire.Space(name).Dial,
+		Shards: 2, Base: base,
+	}
+	r.sources = append(r.sources, s)
+	return s
+}
+
+// base is the same for all sources, which are pairs: sample n has the same time everywhere.
+var base = time.Now().Truncate(time.Second)
+
+// pair starts a current source and, once that is elected, a standby.
+func (r *rig) pair() (current, standby *harness.Source) {
+	r.t.Helper()
+	current = r.source("a", 1).Start(r.t)
+	r.flowing(current)
+	standby = r.source("b", 2).Start(r.t)
+	harness.Eventually(r.t, "202 for the standby", func() error { return unless(standby.Standby.Load() > 0, standby.Summary) })
+	return current, standby
+}
+
+// flowing waits until ten more requests of a source have been accepted.
+func (r *rig) flowing(s *harness.Source) {
+	r.t.Helper()
+	from := s.Accepted.Load()
+	harness.Eventually(r.t, "accepted requests of "+s.Name, func() error {
+		return unless(s.Accepted.Load() >= from+10, s.Summary)
+	})
+}
+
+// answered waits until ten more requests of a source have been answered for good, with 204 or 202.
+func (r *rig) answered(s *harness.Source) {
+	r.t.Helper()
+	count := func() int64 { return s.Accepted.Load() + s.Standby.Load() }
+	from := count()
+	harness.Eventually(r.t, "answers to "+s.Name, func() error { return unless(count() >= from+10, s.Summary) })
+}
+
+// leader waits until one of some nodes leads.
+func (r *rig) leader(nodes ...*harness.Node) (leader *harness.Node) {
+	r.t.Helper()
+	harness.Eventually(r.t, "a leader", func() error {
+		for _, n := range nodes {
+			if s, err := n.Status(); err == nil && s.Node.Role == "leader" {
+				leader = n
+				return nil
+			}
+		}
+		return fmt.Errorf("none of %d nodes leads", len(nodes))
+	})
+	return leader
+}
+
+// others are all nodes but one.
+func (r *rig) others(not *harness.Node) (others []*harness.Node) {
+	for _, n := range r.cluster.Nodes {
+		if n != not {
+			others = append(others, n)
+		}
+	}
+	return others
+}
+
+// current waits until a node says that the group has that current source.
+func (r *rig) current(n *harness.Node, source string) {
+	r.t.Helper()
+	harness.Eventually(r.t, "current source "+source, func() error {
+		s, err := n.Status()
+		if err != nil {
+			return err
+		}
+		g, _ := s.Group("g")
+		return unless(g.Current == source, func() string { return fmt.Sprintf("%+v", g) })
+	})
+}
+
+// destination is the LTS as a node sees it.
+func (r *rig) destination(n *harness.Node) (harness.Destination, error) {
+	s, err := n.Status()
+	if err != nil {
+		return harness.Destination{}, err
+	}
+	d, ok := s.Destination(r.lts.Name)
+	if !ok {
+		return d, fmt.Errorf("node %s knows no destination %s", n.ID, r.lts.Name)
+	}
+	return d, nil
+}
+
+// finish stops the sources, waits until everything has arrived, and checks history and books.
+func (r *rig) finish(rules history.Rules) {
+	r.t.Helper()
+	for _, s := range r.sources {
+		s.Stop()
+	}
+	r.settle(rules)
+}
+
+// settle is finish for sources that have stopped already.
+func (r *rig) settle(rules history.Rules) {
+	r.t.Helper()
+	r.cluster.WaitReady()
+	r.cluster.WaitDrained(r.lts.Name)
+	r.sameBooks()
+	r.check(rules)
+}
+
+// sameBooks waits until the books balance on every running node and are the same on all.
+func (r *rig) sameBooks() {
+	r.t.Helper()
+	r.cluster.WaitBooks()
+	harness.Eventually(r.t, "the same books on all nodes", func() error {
+		var first harness.Status
+		for i, n := range r.cluster.Running() {
+			s, err := n.Status()
+			if err != nil {
+				return err
+			}
+			if i == 0 {
+				first = s
+				continue
+			}
+			if err := sameBooks(first, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func sameBooks(a, b harness.Status) error {
+	if len(a.Groups) != len(b.Groups) || len(a.Destinations) != len(b.Destinations) {
+		return fmt.Errorf("%s and %s differ in groups or destinations", a.Node.ID, b.Node.ID)
+	}
+	for i, g := range a.Groups {
+		if h := b.Groups[i]; !reflect.DeepEqual(g.Samples, h.Samples) || g.Current != h.Current || g.Epoch != h.Epoch {
+			return fmt.Errorf("group %s: %s has %+v, %s has %+v", g.Name, a.Node.ID, g, b.Node.ID, h)
+		}
+	}
+	for i, d := range a.Destinations {
+		if e := b.Destinations[i]; !reflect.DeepEqual(d.Samples, e.Samples) || d.Backlog != e.Backlog {
+			return fmt.Errorf("destination %s: %s has %+v, %s has %+v", d.Name, a.Node.ID, d, b.Node.ID, e)
+		}
+	}
+	return nil
+}
+
+// check compares what the sources were answered with what the LTS has.
+func (r *rig) check(rules history.Rules) {
+	r.t.Helper()
+	h := r.log.History()
+	for i, v := range history.Check(h, rules) {
+		if i == 10 {
+			r.t.Error("and more")
+			break
+		}
+		r.t.Error(v)
+	}
+	accepted := h.AcceptedCount()
+	if accepted == 0 {
+		r.t.Error("nothing was accepted: the scenario proves nothing")
+	}
+	for _, problem := range r.lts.Problems() {
+		r.t.Errorf("LTS: %s", problem)
+	}
+	sent := 0
+	for _, request := range h.Requests {
+		sent += len(request.Samples)
+	}
+	for _, s := range r.sources {
+		for _, problem := range s.Problems() {
+			r.t.Errorf("source %s: %s", s.Name, problem)
+		}
+		r.t.Log(s.Summary())
+	}
+	r.t.Logf("seed %d: %d samples sent, %d acknowledged with 204, %d received (repetitions included); %s",
+		r.seed, sent, accepted, len(h.Received), r.wire.Summary())
+}
+
+func unless(ok bool, otherwise func() string) error {
+	if ok {
+		return nil
+	}
+	return fmt.Errorf("%s", otherwise())
+}
