@@ -129,20 +129,7 @@ func checkCounts(t rapid.TB, c Counts, want *referenceSeries) {
 
 func checkIdentity(t rapid.TB, r *Request, s *Series, labels []Label) {
 	t.Helper()
-	value := func(name string) string {
-		for _, l := range labels {
-			if l.Name == name {
-				return l.Value
-			}
-		}
-		return ""
-	}
-	var want Identity
-	for _, p := range pairs.Pairs {
-		if want.Source == "" && value(p.Replica) != "" {
-			want.Group, want.Source = value(p.Group), value(p.Replica)
-		}
-	}
+	want := namedBy(labels, pairs)
 	if id := r.Identities[s.Identity]; id.Group != want.Group || id.Source != want.Source {
 		t.Fatalf("identity %+v, expected %+v", id, want)
 	}
@@ -150,6 +137,24 @@ func checkIdentity(t rapid.TB, r *Request, s *Series, labels []Label) {
 	if s.Replica != replica {
 		t.Fatalf("replica label %v, expected %v", s.Replica, replica)
 	}
+}
+
+// namedBy is what labels say about where a series comes from.
+func namedBy(labels []Label, l Labels) Identity {
+	value := func(name string) string {
+		for _, l := range labels {
+			if name != "" && l.Name == name {
+				return l.Value
+			}
+		}
+		return ""
+	}
+	for _, p := range l.Pairs {
+		if value(p.Replica) != "" {
+			return Identity{Group: value(p.Group), Source: value(p.Replica)}
+		}
+	}
+	return Identity{}
 }
 
 // checkLooks compares the cheap looks at a body with Scan.
@@ -161,12 +166,19 @@ func checkLooks(t rapid.TB, r *Request, all []referenceSeries) {
 	if err != nil || counts != want || newest != want.MaxTime {
 		t.Fatalf("newest %d %+v %v, expected %+v", newest, counts, err, want)
 	}
+	for _, l := range []Labels{pairs, {Pairs: []Pair{pairs.Pairs[1], pairs.Pairs[0]}}, others, {}} {
+		checkScanIdentity(t, r, all, l)
+	}
+}
+
+func checkScanIdentity(t rapid.TB, r *Request, all []referenceSeries, l Labels) {
+	t.Helper()
 	i := 0
-	err = ScanIdentity(r.raw, r.Protocol, pairs, func(group, source []byte) {
-		id := r.Identities[r.Series[i].Identity]
+	err := ScanIdentity(r.raw, r.Protocol, l, func(group, source []byte) {
+		want := namedBy(all[i].labels, l)
 		twice := all[i].badRefs || slices.Contains(all[i].reasons(), ReasonDuplicateLabel) // either value may count
-		if !twice && (string(group) != id.Group || string(source) != id.Source) {
-			t.Fatalf("series %d: identity %q %q, Scan says %+v", i, group, source, id)
+		if !twice && (string(group) != want.Group || string(source) != want.Source) {
+			t.Fatalf("series %d of pairs %v: identity %q %q, expected %+v", i, l.Pairs, group, source, want)
 		}
 		i++
 	})

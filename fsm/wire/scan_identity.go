@@ -36,40 +36,47 @@ type identitySymbol struct {
 	watched *watched // a label name that identifies
 }
 
-// settled is what told of the last series where it comes from: the stretch from the first label of the first pair to
-// the label that completed it. That pair comes before all others, so nothing that follows could change the answer, and
-// where the next series has the same bytes, it has the same answer.
+// settled is what told of an earlier series where it comes from: the stretch from the first label that identifies to
+// the last. A series that has the same bytes has the same answer, unless it has more such labels elsewhere.
 type settled struct {
 	stretch       span
 	group, source span
+	first         bool // by the first pair: more labels could not change the answer
 }
 
-// at reports whether the last answer's labels are at pos, within b.
+// at reports whether the same labels are at pos, within b.
 func (s *settled) at(b []byte, pos int) bool {
 	n := s.stretch.len()
 	return n > 0 && pos+n <= len(b) && string(b[pos:pos+n]) == string(b[s.stretch.start:s.stretch.end])
 }
 
-func (s *settled) identity(raw []byte) (group, source []byte) {
-	return raw[s.group.start:s.group.end], raw[s.source.start:s.source.end]
+// reading is how far a series has been read.
+type reading struct {
+	matched    bool // has the labels of identityScan.last
+	noted      bool // has others that identify
+	head, tail int  // from where to where those are
 }
 
-// note takes a label that identifies, whose name is at head, into account, and reports whether the first pair is
-// complete. first is where the first such label of the series was, or negative.
-func (s *identityScan) note(w *watched, value span, first *int, head, end int) bool {
+// note takes a label that identifies, from head to tail, into account. settled means that the first pair is complete.
+func (s *identityScan) note(r *reading, w *watched, value span, head, tail int) (settled bool) {
 	s.named.note(w, value)
-	if w.uses[0].pair != 0 {
-		return false
+	if !r.noted {
+		r.noted, r.head = true, head
 	}
-	if *first < 0 {
-		*first = head
-	}
+	r.tail = tail
 	v := &s.named.values[0]
-	if v[1].len() == 0 || v[0].start == 0 && s.matcher.pairs[0].Group != "" {
-		return false
+	return !r.matched && v[1].len() > 0 && (v[0].start > 0 || s.matcher.pairs[0].Group == "")
+}
+
+// settle remembers the answer that the labels noted so far give.
+func (s *identityScan) settle(r *reading, first bool) {
+	s.last = settled{stretch: span{int32(r.head), int32(r.tail)}, first: first}
+	for _, v := range s.named.values {
+		if v[1].len() > 0 {
+			s.last.group, s.last.source = v[0], v[1]
+			return
+		}
 	}
-	s.last = settled{span{int32(*first), int32(end)}, v[0], v[1]}
-	return true
 }
 
 // series calls fn for the series from pos on.
@@ -88,7 +95,7 @@ func (s *identityScan) series(raw []byte, pos int, p Protocol, fn func(group, so
 			return err
 		}
 		if known {
-			fn(s.last.identity(raw))
+			fn(raw[s.last.group.start:s.last.group.end], raw[s.last.source.start:s.last.source.end])
 		} else {
 			fn(s.named.identity(raw))
 		}
@@ -144,8 +151,8 @@ func message(b []byte, pos int) (start, end int) {
 // what is left. known means that s.last is the answer, else it is in s.named.
 func (s *identityScan) seriesV1(b []byte, pos int) (known bool, err error) {
 	s.named.reset(len(s.matcher.pairs))
-	first := -1
-	table := &s.matcher.table
+	var r reading
+	begin, table := pos, &s.matcher.table
 	for pos+5 <= len(b) && b[pos] == fieldLabels<<3|typeBytes && b[pos+1] < 0x80 && b[pos+2] == 1<<3|typeBytes {
 		start := pos + 4
 		v, end := start+int(b[pos+3]), pos+2+int(b[pos+1])
@@ -154,46 +161,65 @@ func (s *identityScan) seriesV1(b []byte, pos int) (known bool, err error) {
 		}
 		if table[(uint(b[start])*5+uint(v-start))%watchSlots] != 0 { // as watchSlot, but for an empty name
 			if s.last.at(b, pos) {
-				return true, nil
+				if s.last.first {
+					return true, nil
+				}
+				r.matched = true
+				pos += s.last.stretch.len()
+				continue
 			}
 			w := s.matcher.find(b, start, v-start, prefixOf(b, start, v-start))
-			if w != nil && s.note(w, span{int32(v + 2), int32(end)}, &first, pos, end) {
+			if w != nil && s.note(&r, w, span{int32(v + 2), int32(end)}, pos, end) {
+				s.settle(&r, true)
 				return true, nil
 			}
 		}
 		pos = end
 	}
-	return false, s.restV1(b, pos)
+	noted, err := s.restV1(b, pos)
+	if err != nil {
+		return false, err
+	}
+	return s.conclude(&r, noted, func() error {
+		_, err := s.restV1(b, begin)
+		return err
+	})
 }
 
-// restV1 reads labels however they are written. The series is not settled by them, only read.
-func (s *identityScan) restV1(b []byte, pos int) error {
+// conclude ends a series that was read to its end. more says that there were labels that identify outside of what
+// reading describes. again reads the series anew.
+func (s *identityScan) conclude(r *reading, more bool, again func() error) (known bool, err error) {
+	switch {
+	case r.matched && !r.noted && !more:
+		return true, nil
+	case r.matched:
+		s.named.reset(len(s.matcher.pairs))
+		return false, again()
+	case r.noted && !more:
+		s.settle(r, false)
+	}
+	return false, nil
+}
+
+// restV1 reads labels however they are written and says whether one of them identifies.
+func (s *identityScan) restV1(b []byte, pos int) (noted bool, err error) {
 	for pos < len(b) {
-		num, typ, p, err := header(b, pos)
-		if err != nil {
-			return err
-		}
-		if num != fieldLabels {
-			if pos, err = skip(b, pos); err != nil {
-				return err
-			}
-			continue
-		}
-		start, end, err := content(b, p, typ, "a label")
-		if err != nil {
-			return err
+		start, end, err := nextMessage(b, pos, fieldLabels)
+		if start < 0 || err != nil {
+			return noted, err
 		}
 		l, err := readLabel(b[:end], start)
 		if err != nil {
-			return err
+			return noted, err
 		}
 		off, n := int(l.name.start), l.name.len()
 		if w := s.matcher.find(b, off, n, prefixOf(b, off, n)); w != nil {
 			s.named.note(w, l.value)
+			noted = true
 		}
 		pos = end
 	}
-	return nil
+	return noted, nil
 }
 
 // readSymbols collects the symbols, wherever they are, and returns a position before which there is nothing else.
@@ -217,45 +243,67 @@ func (s *identityScan) readSymbols(raw []byte) (lead int, err error) {
 	}
 }
 
-// seriesV2 reads the label references of a series. known means that s.last is the answer, else it is in s.named.
+// seriesV2 reads the label references of a series: in one packed field, as every encoder writes them, or else however
+// they are. known means that s.last is the answer, else it is in s.named.
 func (s *identityScan) seriesV2(b []byte, pos int) (known bool, err error) {
 	s.named.reset(len(s.matcher.pairs))
+	var r reading
 	begin := pos
 	if start, end := message(b, pos); end > 0 && b[pos]>>3 == fieldLabels {
-		if s.packed(b[:end], start) {
+		if s.packed(&r, b[:end], start) {
 			return true, nil
 		}
 		pos = end
 	}
+	again := func() error { return s.restV2(b, begin) }
 	for pos < len(b) {
+		if _, end := message(b, pos); end > 0 && b[pos]>>3 != fieldLabels {
+			pos = end
+			continue
+		}
 		num, _, _, err := header(b, pos)
 		if err != nil {
 			return false, err
 		}
-		if num == fieldLabels { // in more than one piece, or in an odd one
-			return false, s.restV2(b, begin)
+		if num == fieldLabels {
+			return false, again()
 		}
 		if pos, err = skip(b, pos); err != nil {
 			return false, err
 		}
 	}
-	return false, nil
+	return s.conclude(&r, false, again)
 }
 
-// packed reads references from a packed field; a damaged number ends it.
-func (s *identityScan) packed(b []byte, pos int) (known bool) {
-	first := -1
+// packed reads references from a packed field; a damaged number ends it. known means that s.last is the answer.
+func (s *identityScan) packed(r *reading, b []byte, pos int) (known bool) {
 	for pos < len(b) {
-		name, p := ref(b, pos)
-		if p < 0 || p >= len(b) {
+		name, p := uint32(b[pos]), pos+1
+		if name >= 0x80 {
+			if name, p = refLong(b, pos); p < 0 {
+				return false
+			}
+		}
+		if p >= len(b) {
 			return false
 		}
-		value, next := ref(b, p)
-		if next < 0 {
-			return false
+		value, next := uint32(b[p]), p+1
+		if value >= 0x80 {
+			if value, next = refLong(b, p); next < 0 {
+				return false
+			}
 		}
 		if n := uint32(len(s.symbols)); name < n && s.symbols[name].watched != nil && value < n {
-			if s.last.at(b, pos) || s.note(s.symbols[name].watched, s.symbols[value].span, &first, pos, next) {
+			if s.last.at(b, pos) {
+				if s.last.first {
+					return true
+				}
+				r.matched = true
+				pos += s.last.stretch.len()
+				continue
+			}
+			if s.note(r, s.symbols[name].watched, s.symbols[value].span, pos, next) {
+				s.settle(r, true)
 				return true
 			}
 		}
@@ -264,11 +312,8 @@ func (s *identityScan) packed(b []byte, pos int) (known bool) {
 	return false
 }
 
-// ref reads a label reference.
-func ref(b []byte, pos int) (v uint32, next int) {
-	if c := b[pos]; c < 0x80 {
-		return uint32(c), pos + 1
-	}
+// refLong reads a label reference of more than one byte.
+func refLong(b []byte, pos int) (v uint32, next int) {
 	if pos+1 < len(b) && b[pos+1] < 0x80 { // nearly as common
 		return uint32(b[pos]&0x7f) | uint32(b[pos+1])<<7, pos + 2
 	}
@@ -276,7 +321,7 @@ func ref(b []byte, pos int) (v uint32, next int) {
 	return uint32(long), next
 }
 
-// restV2 reads all references of a series, however they are written. The series is not settled by them, only read.
+// restV2 reads all references of a series, however they are written.
 func (s *identityScan) restV2(b []byte, pos int) error {
 	s.named.reset(len(s.matcher.pairs))
 	s.refs = s.refs[:0]
