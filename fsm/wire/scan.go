@@ -44,10 +44,7 @@ func (r *Request) Scan(raw []byte, p Protocol, l Labels) error {
 	default:
 		err = fmt.Errorf("wire: unknown protocol %d", p)
 	}
-	if err != nil {
-		return withProtocol(err, p)
-	}
-	return nil
+	return withProtocol(err, p)
 }
 
 func (r *Request) maxStored() int {
@@ -64,6 +61,9 @@ const snappyOverhead = 16
 func rawMax(stored int) int { return max(stored-snappyOverhead, 1) }
 
 func withProtocol(err error, p Protocol) error {
+	if err == nil {
+		return nil // before anything is allocated for errors.As
+	}
 	if d := (*DamageError)(nil); errors.As(err, &d) {
 		d.Protocol = p
 	}
