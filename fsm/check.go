@@ -91,6 +91,8 @@ func (e *Elect) check() error {
 		checkNames(e.Group.Tenant, e.Group.Name, e.To, e.Reason))
 }
 
+func (e *FenceEnd) check() error { return checkNames(e.Group.Tenant, e.Group.Name) }
+
 func (o *SourceOp) check() error {
 	if err := checkOp(o.Op, OpPin, OpUnpin, OpPromote, OpWeight, OpForget); err != nil {
 		return err

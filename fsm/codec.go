@@ -40,7 +40,7 @@ func PeekKind(entry []byte) (Kind, error) {
 		return 0, fmt.Errorf("%w: entry has version %d, this build reads %d", ErrVersion, entry[0], Version)
 	}
 	kind := Kind(entry[1])
-	if kind < KindBatch || kind > KindCluster {
+	if kind < KindBatch || kind > KindFenceEnd {
 		return 0, fmt.Errorf("%w: %d", ErrKind, kind)
 	}
 	return kind, nil
@@ -148,6 +148,8 @@ func newCommand(kind Kind) command {
 		return new(Books)
 	case KindCluster:
 		return new(ClusterOp)
+	case KindFenceEnd:
+		return new(FenceEnd)
 	}
 	return nil
 }
@@ -170,6 +172,8 @@ func kindOf(c any) (Kind, bool) {
 		return KindBooks, true
 	case *ClusterOp:
 		return KindCluster, true
+	case *FenceEnd:
+		return KindFenceEnd, true
 	}
 	return 0, false
 }

@@ -13,15 +13,16 @@ type Kind byte
 
 // The kinds of entries. Numbers are part of the log's format and never reused.
 const (
-	KindBatch       Kind = 1 // samples: binary header, then the body as it came
-	KindElect       Kind = 2 // a change of a group's current source
-	KindSource      Kind = 3 // an operator's wish about a source
-	KindDestination Kind = 4 // registration, new URL, pause, resume, forget
-	KindCursor      Kind = 5 // a destination got further
-	KindDeadLetter  Kind = 6 // samples that the LTS refused for good
-	KindLetterOp    Kind = 7 // replay, its outcome, purge
-	KindBooks       Kind = 8 // what only the leader saw
-	KindCluster     Kind = 9 // cluster UUID and feature level
+	KindBatch       Kind = 1  // samples: binary header, then the body as it came
+	KindElect       Kind = 2  // a change of a group's current source
+	KindSource      Kind = 3  // an operator's wish about a source
+	KindDestination Kind = 4  // registration, new URL, pause, resume, forget
+	KindCursor      Kind = 5  // a destination got further
+	KindDeadLetter  Kind = 6  // samples that the LTS refused for good
+	KindLetterOp    Kind = 7  // replay, its outcome, purge
+	KindBooks       Kind = 8  // what only the leader saw
+	KindCluster     Kind = 9  // cluster UUID and feature level
+	KindFenceEnd    Kind = 10 // a handover is over
 )
 
 // Version is the first byte of every entry written today.
@@ -80,6 +81,17 @@ type Elect struct {
 	Reason    string  `json:"reason"` // Reason* constants of election.go
 	Time      int64   `json:"time"`
 	Boundary  int64   `json:"boundary"` // watermark of the old source, Unix milliseconds
+	// FenceFrom is the lowest index whose batches the fence of this change is built from, see WindowStart; 0: the
+	// change needs no fence of its own.
+	FenceFrom uint64 `json:"fence_from,omitempty"`
+}
+
+// FenceEnd closes the fence of a group's change of source: the new source has passed all that the old one had
+// delivered. It applies only to the fence of that epoch.
+type FenceEnd struct {
+	Group GroupID `json:"group"`
+	Epoch uint64  `json:"epoch"`
+	Time  int64   `json:"time"`
 }
 
 // Operations of SourceOp, DestinationOp and LetterOp.

@@ -65,7 +65,7 @@ func (f *FSM) applyCursor(index uint64, c *Cursor) error {
 	if err != nil {
 		return fmt.Errorf("fsm: cursor: %w", err)
 	}
-	if err := d.takes(index, c); err != nil {
+	if err := d.takes(index, c, f.letters.queued(d.Name)); err != nil {
 		return fmt.Errorf("fsm: cursor of %q from %d to %d: %w", c.Destination, c.From, c.To, err)
 	}
 	d.Cursor = c.To
@@ -83,16 +83,18 @@ func (f *FSM) applyCursor(index uint64, c *Cursor) error {
 	return nil
 }
 
-// takes says whether a cursor command fits, in position and in the books.
-func (d *Destination) takes(index uint64, c *Cursor) error {
+// takes says whether a cursor command fits, in position and in the books. What is queued again from dead letters is part
+// of the backlog, but no cursor passes it.
+func (d *Destination) takes(index uint64, c *Cursor, queued Backlog) error {
+	passable := Backlog{d.Backlog.Entries - queued.Entries, d.Backlog.Samples - queued.Samples, d.Backlog.Bytes - queued.Bytes}
 	switch {
 	case c.From != d.Cursor:
 		return fmt.Errorf("%w: at %d", ErrCursor, d.Cursor)
 	case c.To <= c.From || c.To >= index:
 		return fmt.Errorf("%w: want more than %d and less than %d", ErrCursor, c.From, index)
-	case c.Entries > d.Backlog.Entries || c.Samples > d.Backlog.Samples || c.Bytes > d.Backlog.Bytes:
+	case c.Entries > passable.Entries || c.Samples > passable.Samples || c.Bytes > passable.Bytes:
 		return fmt.Errorf("%w: %d entries, %d samples, %d bytes leave a backlog of %d, %d, %d", ErrBooks,
-			c.Entries, c.Samples, c.Bytes, d.Backlog.Entries, d.Backlog.Samples, d.Backlog.Bytes)
+			c.Entries, c.Samples, c.Bytes, passable.Entries, passable.Samples, passable.Bytes)
 	case c.Redelivered > c.Delivered:
 		return fmt.Errorf("%w: %d redelivered of %d delivered", ErrBooks, c.Redelivered, c.Delivered)
 	}

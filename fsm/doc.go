@@ -56,5 +56,8 @@
 //   - The margin is measured by the largest time stamp so far. A leader whose clock jumps ahead shortens it once; then the
 //     floor rests until real time has caught up, bounded by the window in bytes. Smoothing the clock would hide real pauses.
 //   - Standbys keep nothing yet (Policy.RequireKept is false), and no fence is ever open, so the floor has no slot for one.
+//   - A fence is remembered as the index from which it can be derived, not as its lines: a million series would not fit into a
+//     small snapshot, and the log has them anyway. Its window is shorter than the floor's by FloorSlack, so that what an
+//     election names is still there when it is applied.
 //   - The floor is the lowest index still needed, so a snapshot at floor-1 may be given to a peer.
 package fsm

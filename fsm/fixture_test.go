@@ -135,6 +135,9 @@ func audit(t testing.TB, f *FSM) {
 		if !d.Balanced() || d.Redelivered > d.Delivered {
 			t.Fatalf("F2: destination's books: %+v", d)
 		}
+		if q := f.letters.queued(d.Name); d.Backlog.Entries < q.Entries || d.Backlog.Samples < q.Samples || d.Backlog.Bytes < q.Bytes {
+			t.Fatalf("F2: backlog %+v, of which %+v is being replayed", d.Backlog, q)
+		}
 		if d.Cursor > f.Applied() || d.Cursor < d.Registered {
 			t.Fatalf("F4: cursor %d of a destination registered at %d, applied %d", d.Cursor, d.Registered, f.Applied())
 		}

@@ -53,16 +53,16 @@ func (m *marks) note(index uint64, at int64, bytes int) bool {
 
 // trim drops the marks before the largest window anyone may ask for.
 func (m *marks) trim() {
-	n := m.first(MarginMax, WindowBytesMax)
+	n := m.position(MarginMax+FloorSlack, WindowBytesMax)
 	if n > 0 {
 		m.list = append(m.list[:0], m.list[n:]...)
 	}
 }
 
-// first returns the position of the first mark of a window: the last mark at or before its beginning in time, unless
+// position returns the position of the first mark of a window: the last mark at or before its beginning in time, unless
 // more than window bytes follow, then the first one that fewer follow.
-func (m *marks) first(margin time.Duration, window uint64) int {
-	since := m.clock - (margin + FloorSlack).Milliseconds()
+func (m *marks) position(margin time.Duration, window uint64) int {
+	since := m.clock - margin.Milliseconds()
 	inTime := sort.Search(len(m.list), func(i int) bool { return m.list[i].time > since })
 	inBytes := sort.Search(len(m.list), func(i int) bool { return m.bytes-m.list[i].bytes <= window })
 	return min(max(inTime-1, inBytes, 0), len(m.list)-1)
@@ -73,7 +73,7 @@ func (m *marks) start(margin time.Duration, window uint64) uint64 {
 	if len(m.list) == 0 {
 		return math.MaxUint64
 	}
-	return m.list[m.first(margin, window)].index
+	return m.list[m.position(margin, window)].index
 }
 
 // lowestCursor is the lowest of all cursors. Without a destination it stays where it was.
@@ -89,19 +89,20 @@ func (s *state) lowestCursor() uint64 {
 }
 
 // Floor returns the lowest index that anyone still needs: everything at or above it must be kept, and a peer may be given
-// a snapshot at floor-1 or below. It is the lower one of
+// a snapshot at floor-1 or below. It is the lowest of
 //
 //   - the lowest cursor plus one; before the first destination it is 1, so nothing goes, and after the last one was
 //     forgotten it stays;
 //   - where the last Options.Margin plus FloorSlack of batches begin, by their own time stamps, or the last
 //     Options.WindowBytes, if that is later. It is exact to the marks: up to a second, or 1 MiB, more is kept in time, and
 //     less in bytes.
+//   - the first entry that a fence which is open was built from.
 //
 // Time is the latest stamp of any batch: while nothing arrives, the floor stays.
 func (f *FSM) Floor() uint64 {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return min(f.lowestCursor()+1, f.marks.start(f.margin, f.window))
+	return min(f.lowestCursor()+1, f.marks.start(f.margin+FloorSlack, f.window), f.lowestFence())
 }
 
 // HoldsBatches says whether the log ever had a batch.
@@ -113,7 +114,7 @@ func (f *FSM) HoldsBatches() bool {
 
 // prune forgets refusals that nobody can ask for any more.
 func (s *state) prune() {
-	below := s.marks.start(MarginMax, WindowBytesMax)
+	below := min(s.marks.start(MarginMax+FloorSlack, WindowBytesMax), s.lowestFence())
 	if len(s.destinations) > 0 {
 		below = min(below, s.lowestCursor()+1)
 	}

@@ -60,6 +60,7 @@ type state struct {
 	clusterUUID  string
 	featureLevel uint64
 	groups       map[GroupID]*group
+	fenced       map[*group]struct{} // the groups whose fence is open
 	destinations map[string]*Destination
 	letters      letters
 	requests     requests
@@ -74,6 +75,7 @@ type state struct {
 func newState() state {
 	return state{
 		groups:       make(map[GroupID]*group),
+		fenced:       make(map[*group]struct{}),
 		destinations: make(map[string]*Destination),
 		letters:      letters{byID: make(map[string]*letter)},
 		requests:     requests{byID: make(map[RequestID]uint32)},
@@ -215,7 +217,7 @@ func (f *FSM) command(index uint64, entry []byte) (any, error) {
 func (f *FSM) operate(index uint64, c any) error {
 	switch c := c.(type) {
 	case *Elect:
-		return f.applyElect(c)
+		return f.applyElect(index, c)
 	case *SourceOp:
 		return f.applySource(c)
 	case *DestinationOp:
@@ -230,6 +232,8 @@ func (f *FSM) operate(index uint64, c any) error {
 		return f.applyBooks(c)
 	case *ClusterOp:
 		return f.applyCluster(c)
+	case *FenceEnd:
+		return f.applyFenceEnd(c)
 	}
 	panic(fmt.Sprintf("BUG: command %T is decoded but not applied", c))
 }

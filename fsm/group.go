@@ -33,6 +33,7 @@ type group struct {
 	books            SampleBooks
 	standby          StandbyBooks
 	history          []Change
+	fence            *Fence            // open since the last change of source; nil if there is none
 	changes          map[string]uint64 // of the current source, by reason
 }
 
@@ -53,6 +54,10 @@ func (g *group) copy() Group {
 	c.Books.Rejected, c.Changes = cloneCounts(g.books.Rejected), cloneCounts(g.changes)
 	for _, s := range g.sortedSources() {
 		c.Sources = append(c.Sources, s.copy())
+	}
+	if g.fence != nil {
+		fence := *g.fence
+		c.Fence = &fence
 	}
 	return c
 }
@@ -100,7 +105,7 @@ func (s *state) makeGroup(id GroupID) *group {
 func (s *state) evictGroup() bool {
 	var oldest *group
 	for _, g := range s.groups {
-		if g.wished() || g.standby.Kept != 0 {
+		if g.wished() || g.standby.Kept != 0 || g.fence != nil {
 			continue
 		}
 		if oldest == nil || cmp.Or(cmp.Compare(g.touched, oldest.touched), compareGroups(g.id, oldest.id)) < 0 {
@@ -179,7 +184,7 @@ func (g *group) evictSource() bool {
 func (g *group) touch(at int64) { g.touched = max(g.touched, at) }
 
 // applyElect makes a source current.
-func (f *FSM) applyElect(e *Elect) error {
+func (f *FSM) applyElect(index uint64, e *Elect) error {
 	g := f.groups[e.Group]
 	if err := g.permits(e); err != nil {
 		return fmt.Errorf("fsm: elect %q in group %q: %w", e.To, e.Group.Name, err)
@@ -198,6 +203,7 @@ func (f *FSM) applyElect(e *Elect) error {
 	g.record(Change{
 		At: e.Time, Epoch: g.epoch, From: g.currentName(), To: to.name, Reason: e.Reason, Boundary: e.Boundary,
 	})
+	f.openFence(index, g, e)
 	if g.promoted != to.name && !yields(e.Reason) {
 		g.promoted = "" // another took over
 	}

@@ -50,6 +50,18 @@ func (m *letters) forget(destination string) {
 	}
 }
 
+// queued sums up what of a destination is being replayed.
+func (m *letters) queued(destination string) (sum Backlog) {
+	for _, l := range m.byID {
+		if l.replaying && l.Destination == destination {
+			sum.Entries++
+			sum.Samples += l.moved
+			sum.Bytes += uint64(len(l.Body))
+		}
+	}
+	return sum
+}
+
 // sorted returns the letters by destination, index and ID.
 func (m *letters) sorted() []*letter {
 	return slices.SortedFunc(maps.Values(m.byID), func(a, b *letter) int {

@@ -253,6 +253,7 @@ func (e *encoder) group(g *group) {
 		e.change(&g.history[i])
 	}
 	e.counts(g.changes)
+	e.fence(g.fence)
 }
 
 func (d *decoder) group(s *state) {
@@ -272,8 +273,12 @@ func (d *decoder) group(s *state) {
 	}
 	d.each(func() { g.history = append(g.history, d.change()) })
 	g.changes = d.counts()
+	g.fence = d.fence()
 	if d.must(s.groups[g.id] == nil && g.books.Balanced() && g.standby.Balanced() && len(g.history) <= HistoryMax) {
 		s.groups[g.id] = g
+		if g.fence != nil {
+			s.fenced[g] = struct{}{}
+		}
 	}
 }
 

@@ -17,7 +17,7 @@ var writeGolden = flag.Bool("golden", false, "write the golden snapshot of the c
 func goldenState(t testing.TB) *machine {
 	m := lettered(t)
 	m.must(&ClusterOp{UUID: "cluster", FeatureLevel: 1})
-	m.must(&Elect{Group: prod, FromEpoch: 1, To: "b", Reason: ReasonSilence, Time: 2000, Boundary: 1000})
+	m.must(&Elect{Group: prod, FromEpoch: 1, To: "b", Reason: ReasonSilence, Time: 2000, Boundary: 1000, FenceFrom: 2})
 	m.must(&SourceOp{Op: OpWeight, Group: prod, Source: "a", Weight: 300})
 	m.must(&SourceOp{Op: OpPin, Group: prod, Source: "a"})
 	m.must(&Books{Origin: "n1/1", Seq: 3, Groups: []GroupBooks{{

@@ -20,7 +20,8 @@ type Group struct {
 	Standby StandbyBooks `json:"standby"` // of all sources, forgotten ones included
 	History []Change     `json:"history"` // oldest first, at most HistoryMax
 
-	Changes map[string]uint64 `json:"changes"` // of the current source since the group exists, by reason
+	Fence   *Fence            `json:"fence,omitempty"` // nil: no handover is under way
+	Changes map[string]uint64 `json:"changes"`         // of the current source since the group exists, by reason
 }
 
 // Source is what the state holds of one source.

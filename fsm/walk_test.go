@@ -43,8 +43,10 @@ func (w *walker) command() any {
 		return w.batch()
 	case n < 60:
 		return w.cursor()
-	case n < 68:
+	case n < 66:
 		return w.elect()
+	case n < 68:
+		return w.fenceEnd()
 	case n < 75:
 		return &SourceOp{Op: pick(w, OpPin, OpUnpin, OpPromote, OpWeight, OpForget), Group: w.group(), Source: pick(w, "a", "b", "c"), Weight: w.count(9), Time: w.clock}
 	case n < 80:
@@ -84,6 +86,17 @@ func (w *walker) elect() *Elect {
 	e := &Elect{Group: w.group(), To: pick(w, "a", "b", "c"), Reason: pick(w, ReasonFirst, ReasonPin, ReasonPromote, ReasonWeight, ReasonSilence, ReasonLag), Time: w.clock, Boundary: w.clock}
 	if g, ok := w.f.Group(e.Group); ok && w.maybe(90) {
 		e.FromEpoch = g.Epoch
+	}
+	if w.maybe(70) {
+		e.FenceFrom = w.f.Floor() + w.count(5) // a leader names nothing below it
+	}
+	return e
+}
+
+func (w *walker) fenceEnd() *FenceEnd {
+	e := &FenceEnd{Group: w.group(), Epoch: w.count(5), Time: w.clock}
+	if g, ok := w.f.Group(e.Group); ok && g.Fence != nil && w.maybe(90) {
+		e.Epoch = g.Fence.Epoch
 	}
 	return e
 }

@@ -130,8 +130,16 @@ func (h *Handler) settlePlace(ctx context.Context, l *leadership, c *claim) {
 		case c.empty():
 			c.place = waived
 			return
-		case c.unelected || c.epoch > 0:
+		case c.unelected:
 			return
+		case c.epoch > 0:
+			if open, err := h.cross(ctx, c); err != nil {
+				c.fail(err)
+				return
+			} else if open {
+				return
+			}
+			continue // replaced while it waited
 		}
 		c.group.mu.Lock()
 		c.source.sound = true
@@ -148,6 +156,9 @@ func (c *claim) fail(err error) { c.place, c.failure = failed, err.Error() }
 
 // conclude makes sure of what was not committed, enters the books, and answers.
 func (h *Handler) conclude(ctx context.Context, l *leadership, wk *work) answer {
+	if err := h.keep(ctx, l, wk); err != nil {
+		return refuse(unavailable, err.Error())
+	}
 	if err := h.prove(ctx, wk); err != nil {
 		return refuse(unavailable, "cannot confirm that this node leads: "+err.Error())
 	}
@@ -183,19 +194,30 @@ func (h *Handler) enterBooks(l *leadership, wk *work) {
 		c := &wk.claims[i]
 		c.group.mu.Lock()
 		switch {
-		case c.place == stood:
+		case c.place != stood:
+			c.enter(&c.source.books)
+		case c.kept != nil:
+			c.kept.book.answer(&c.source.books, c.kept.share)
+		default:
 			c.source.books.discard(c.bytes)
-		case c.doubled:
-			c.source.books.duplicate += c.counts.Samples()
-		}
-		if c.place != stood {
-			c.rejects.enter(&c.source.books)
 		}
 		c.group.mu.Unlock()
+		if c.fence != nil {
+			c.fence.count(0, c.covered)
+		}
 	}
 	if len(wk.orphans) > 0 {
 		h.enterOrphans(l, wk)
 	}
+}
+
+// enter counts of an opened claim what Apply does not see.
+func (c *claim) enter(b *sourceBooks) {
+	if c.doubled {
+		b.duplicate += c.counts.Samples() - c.covered
+	}
+	b.covered += c.covered
+	c.rejects.enter(b)
 }
 
 func (r rejections) enter(b *sourceBooks) {
@@ -223,6 +245,7 @@ func (wk *work) answer() answer {
 	if len(wk.claims) > 0 {
 		a.outcome = standby
 	}
+	a.kept = wk.notes
 	var text rejectionText
 	for i := range wk.claims {
 		c := &wk.claims[i]

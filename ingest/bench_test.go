@@ -31,6 +31,7 @@ type applyNode struct {
 func (n *applyNode) IsLeader() bool                { return true }
 func (n *applyNode) Confirm(context.Context) error { return nil }
 func (n *applyNode) Leader() http.RoundTripper     { return nil }
+func (n *applyNode) Peers() []Peer                 { return nil }
 
 func (n *applyNode) Propose(entry []byte, _ time.Duration) Future {
 	index := n.index.Add(1)
@@ -158,4 +159,45 @@ func send(h *Handler, body []byte, rawQuery string) (int, string) {
 	w := &recorder{header: make(http.Header), code: 200}
 	h.ServeHTTP(w, r)
 	return w.code, w.body.String()
+}
+
+// BenchmarkFence is a change of source with 100,000 series of which the margin holds six samples each: a fence from the log,
+// then half a minute of kept samples through it.
+func BenchmarkFence(b *testing.B) {
+	const requests, scrapes = 50, 6
+	for range b.N {
+		b.StopTimer()
+		d := newDesk(b)
+		body := func(i int) []byte {
+			list := make([]prompb.TimeSeries, 0, benchSamples)
+			for s := range benchSamples {
+				list = append(list, series(d.clock.Now(), "__name__", "http_requests_total", "instance", fmt.Sprint(i), "path", fmt.Sprint("/api/", s)))
+			}
+			return bodyV1(b, list...)
+		}
+		for range scrapes {
+			for i := range requests {
+				if code := d.post(body(i), by("g", "a")).Code; code != 204 {
+					b.Fatalf("status %d", code)
+				}
+			}
+			d.clock.advance(7 * time.Second)
+			for i := range requests {
+				if code := d.post(body(i), by("g", "b")).Code; code != 202 {
+					b.Fatalf("status %d", code)
+				}
+			}
+			d.clock.advance(7 * time.Second)
+		}
+		d.flush()
+		d.operate(fsm.SourceOp{Op: "promote", Group: fsm.GroupID{Name: "g"}, Source: "b"})
+		d.Handler.tick(context.Background(), d.lead)
+		b.StartTimer()
+		before := cpuTime(b)
+		d.advance()
+		b.ReportMetric((cpuTime(b) - before).Seconds(), "cpu-s/handover")
+		b.StopTimer()
+		d.current("g", "b")
+		b.StartTimer()
+	}
 }

@@ -11,13 +11,14 @@ import (
 
 // sourceBooks is what only the leader saw of a source since the last delta. It is guarded by its group's mu.
 type sourceBooks struct {
+	covered   uint64
 	duplicate uint64
 	rejected  map[string]uint64 // samples by reason
 	standby   fsm.StandbyBooks
 }
 
 func (b *sourceBooks) empty() bool {
-	return b.duplicate == 0 && len(b.rejected) == 0 && b.standby == fsm.StandbyBooks{}
+	return b.covered == 0 && b.duplicate == 0 && len(b.rejected) == 0 && b.standby == fsm.StandbyBooks{}
 }
 
 func (b *sourceBooks) reject(reason string, samples uint64) {
@@ -31,8 +32,7 @@ func (b *sourceBooks) reject(reason string, samples uint64) {
 }
 
 func (b *sourceBooks) discard(bytes int) {
-	b.standby.Requests++
-	b.standby.Bytes += uint64(bytes)
+	b.arrived(bytes)
 	b.standby.Discarded++
 	b.standby.DiscardedBytes += uint64(bytes)
 }
@@ -105,6 +105,12 @@ func (g *group) delta(room int) (fsm.GroupBooks, int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	size := 0
+	if ho := g.handover.Load(); ho != nil {
+		if change, news := ho.changes(); news {
+			gb.Changes = append(gb.Changes, change)
+			size = 300 + len(g.id.Tenant) + len(g.id.Name)
+		}
+	}
 	for name, s := range g.sources {
 		if s.books.empty() {
 			continue
@@ -123,7 +129,7 @@ func (g *group) delta(room int) (fsm.GroupBooks, int) {
 }
 
 func (b *sourceBooks) addTo(gb *fsm.GroupBooks, name string) {
-	received := b.duplicate
+	received := b.covered + b.duplicate
 	for reason, n := range b.rejected {
 		if gb.Rejected == nil {
 			gb.Rejected = make(map[string]uint64)
@@ -131,6 +137,7 @@ func (b *sourceBooks) addTo(gb *fsm.GroupBooks, name string) {
 		gb.Rejected[reason] += n
 		received += n
 	}
+	gb.Covered += b.covered
 	gb.Duplicate += b.duplicate
 	if received > 0 {
 		if gb.Received == nil {

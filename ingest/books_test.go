@@ -38,7 +38,7 @@ func TestBooksAreCommittedOnce(t *testing.T) {
 	d.flush()
 	d.flush()
 	g := d.group("g")
-	if g.Standby.Requests != g.Standby.Discarded || g.Standby.Requests != 3 {
+	if g.Standby.Requests != 3 || g.Standby.Kept != 1 || g.Standby.Discarded != 2 {
 		t.Errorf("I10: standby books %+v", g.Standby)
 	}
 	seqs := make(map[uint64]int)
@@ -238,7 +238,7 @@ func TestReload(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	m := newMetrics(reg, new(budget))
+	m := newMetrics(reg, new(budget), new(window))
 	m.outOfOrder.WithLabelValues("t", "g", "s").Inc()
 	problems, err := testutil.GatherAndLint(reg)
 	if err != nil {
@@ -251,7 +251,7 @@ func TestMetrics(t *testing.T) {
 
 func TestEveryStatusIsObserved(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	m := newMetrics(reg, new(budget))
+	m := newMetrics(reg, new(budget), new(window))
 	for o := range table {
 		m.observe(table[o].status, time.Millisecond)
 	}

@@ -65,6 +65,16 @@ func (h *Handler) propose(ctx context.Context, wk *work, c *claim) {
 			c.fail(err)
 			return
 		}
+		if c.fence != nil {
+			if err := h.cover(wk, c); err != nil {
+				c.fail(err)
+				return
+			}
+			if len(c.parts) == 0 {
+				c.place = waived
+				return
+			}
+		}
 		c.id = wk.requestID(c)
 	}
 	switch h.advice(c) {
@@ -89,6 +99,9 @@ func (h *Handler) propose(ctx context.Context, wk *work, c *claim) {
 	}
 	if c.unelected {
 		b.Flags |= fsm.FlagUnelected
+	}
+	if c.fromKept {
+		b.Flags |= fsm.FlagKept
 	}
 	for i := range c.parts {
 		b.Part, b.Counts, b.Body = uint32(i+1), c.parts[i].Counts, c.parts[i].Body
@@ -132,15 +145,9 @@ func (wk *work) cut(c *claim) error {
 // must not be taken for the part of the same number of the first.
 func (wk *work) requestID(c *claim) fsm.RequestID {
 	hash := &wk.hash
-	hash.Reset()
-	var n [4]byte
-	for _, s := range [...]string{c.group.id.Tenant, c.group.id.Name, c.source.name} {
-		binary.LittleEndian.PutUint32(n[:], uint32(len(s)))
-		_, _ = hash.Write(n[:])
-		_, _ = hash.WriteString(s)
-	}
-	_, _ = hash.Write(wk.request.body)
+	hashRequest(hash, c.group.id, c.source.name, wk.request.body)
 	if len(c.parts) > 1 {
+		var n [4]byte
 		for i := range c.parts {
 			binary.LittleEndian.PutUint32(n[:], uint32(len(c.parts[i].Body)))
 			_, _ = hash.Write(n[:])
@@ -194,7 +201,11 @@ func (h *Handler) note(wk *work, c *claim, fresh bool) {
 	if !fresh || c.unelected {
 		return
 	}
+	now := h.now()
 	c.group.mu.Lock()
+	if c.counts.Samples() > 0 && !c.fromKept {
+		c.source.slowest.note(now, c.counts.MaxTime, c.source.slowMemory())
+	}
 	pick := c.pick
 	if c.whole {
 		pick = nil

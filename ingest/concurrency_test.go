@@ -66,8 +66,8 @@ func TestEverythingAtOnce(t *testing.T) {
 	var stored int64
 	for i := range 4 {
 		g := d.group(fmt.Sprintf("g%d", i))
-		stored += int64(g.Books.Accepted)
-		if g.Standby.Requests != g.Standby.Discarded {
+		stored += int64(g.Books.Accepted+g.Books.Covered) - int64(g.Standby.Used) // the clock may have made a silence
+		if !g.Standby.Balanced() || g.Standby.Discarded > 0 {
 			t.Errorf("standby books of g%d: %+v", i, g.Standby)
 		}
 	}
@@ -76,7 +76,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	}
 	for _, name := range []string{"l1", "l2"} {
 		g := d.group(name)
-		if n := g.Books.Accepted + g.Standby.Requests; n != clients*requests {
+		if n := g.Books.Accepted + g.Books.Covered + g.Standby.Requests - g.Standby.Used; n != clients*requests {
 			t.Errorf("%s: %d accepted, %d standby requests of %d", name, g.Books.Accepted, g.Standby.Requests, clients*requests)
 		}
 	}

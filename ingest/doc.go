@@ -4,12 +4,24 @@
 //	handler.go   take: method, media type, name, gate, body (limit.go), then one of
 //	               follower: forward.go, one hop to the leader
 //	               leader:   admit.go, top to bottom:
-//	                 standby by name ─▶ standby.go ─▶ 202, the body stays closed
-//	                 open ─▶ standby by labels ─▶ 202, scanned for identities only
-//	                 scan (fsm/wire) ─▶ split.go, one claim per source ─▶ commit.go ─▶ 204
+//	                 standby by name ─▶ standby.go ─▶ keep.go ─▶ 202, the body stays closed
+//	                 open ─▶ standby by labels ─▶ keep.go ─▶ 202, scanned for identities only
+//	                 scan (fsm/wire) ─▶ split.go, one claim per source ─▶ cover.go ─▶ commit.go ─▶ 204
 //	               respond.go: the only table from outcome to status
 //	lead.go      while this node leads: asks the rule (elect.go), commits the books (books.go), forgets the silent
-//	source.go    what the leader has seen of each source; pace.go and order.go measure it
+//	source.go    what the leader has seen of each source; pace.go, line.go and order.go measure it
+//
+// A change of source is a handover (handover.go):
+//
+//	keep.go      standbys' bodies go into the window (kept.go, counted by keptbook.go) and, copies.go, into that of
+//	             another node; they leave it when the slowest pace of the current source has passed them by the margin
+//	elect.go     the change is proposed, with a handover in front of the new source's live requests: they wait
+//	fence.go     one pass over the log gives, per series, up to where it was delivered
+//	pass.go      what is kept of the new source goes through the fence into the log, in order of arrival; then it opens
+//	cover.go     live requests go through the fence until the new source has passed it for a margin (handover.go, over)
+//	account.go   what became of it, for the history
+//	collect.go   a new leader asks the members for what they keep, builds open fences again, and goes on
+//	partial.go   a current source that delivers less than a standby is named in the log
 //
 // # Invariants
 //
@@ -28,6 +40,14 @@
 //   - I10: what is booked carries both sides of its equation in one delta, and each delta is applied once.
 //   - I11: a source's life is noted before anything of it can be refused: a 503 of ours is life, and nobody is called silent
 //     for the time in which the gate refused everybody.
+//   - I12: what a standby was answered 202 for is in the windows of two nodes, where there are several voters, until the
+//     current source has delivered it, it is used, or its source has been silent for forget_after (said and counted).
+//   - I13: samples of a source's turn go into the log in the order in which they were sent: kept ones first, then live ones.
+//     Nothing is put into a window that has been passed on: both ask who is current under the group's lock.
+//   - I14: nothing at or below the line of its series is accepted while a fence is open. A fence depends only on the log, so
+//     every leader derives the same one; lines of the present turn hold for kept samples alone.
+//   - I15: a member is told what it may drop only after this leadership has asked it for what it holds.
+//   - I16: the window is bounded in bytes; at the bound a standby is answered 503, and is known to have newer samples.
 //
 // # Decisions
 //
@@ -58,5 +78,27 @@
 //     must be read whole anyway, and reading it twice would cost accepted requests for the sake of refused ones.
 //   - The client's host is that of the connection. X-Forwarded-For is not read, as anybody can write it: behind a proxy
 //     sources must say who they are.
+//   - A handover is put in front of the new source before the change is proposed, so a request that finds its source
+//     current also finds the handover. Without one the way of a request is one look at a pointer. Rejected: asking the state
+//     for open fences per request, which takes its lock.
+//   - Kept samples are passed on one request after the other. Several in flight would be faster, but one that fails among
+//     others that commit could only be sent behind them, out of order.
+//   - What is covered are the bodies that would be stored, not the one that came, so split, cut and stripped requests need
+//     no way of their own. It costs decoding twice, only below the fence.
+//   - All batches from Fence.From on set lines. Rejected: only those whose newest time is above the boundary less the margin:
+//     a shard that lags behind would have no line, and what is kept reaches back as far as it lags. A series that the log
+//     does not show has the time of the first entry that was read as its line, at most the boundary: what was delivered
+//     earlier is older. So the log is kept for three margins (cmd/server), because a silence may last two.
+//   - An item in the window goes by its arrival, less the smallest lag ever seen of its source: bodies are not opened. A clock
+//     that is ahead counts as far as it is believed, or its samples could not go for as long as it is ahead.
+//   - Arrivals are the leader's clock, never two alike, so copies on any nodes have one order. A member that took a copy by
+//     way of a forwarded request stores it before it answers: the leader's answer tells it what to keep.
+//   - After a change of leader items that only the new one holds are spread again. The copies of a follower that restarts
+//     are not made anew: the window is then on one node until it has turned over, a margin or two.
+//   - The largest gap is measured from the first sample of each series of the fence in the new turn; for requests that need no
+//     fence this means hashing their series, until all have been met and for a margin at most.
+//   - A fence of which the new source never came above stays open, and with it the log from its beginning: its group has
+//     nothing to go on with anyway, and the next change needs what it holds.
+//   - A current source that is alive and partial is not replaced: which of the two is right is for an operator to say.
 //   - A 503 carries no Written counts: senders add the counts of all attempts, and the next one counts everything.
 package ingest

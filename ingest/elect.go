@@ -18,7 +18,8 @@ type election struct {
 	group  *group
 	done   chan struct{}
 	elect  fsm.Elect
-	future Future // nil if the rule wants no change
+	ahead  *handover // of the change; nil if it is the first
+	future Future    // nil if the rule wants no change
 }
 
 // begin asks the rule and proposes what it says. It returns nil if an election of the group is under way already.
@@ -36,13 +37,23 @@ func (h *Handler) begin(l *leadership, g *group) *election {
 	state, _ := h.state.Group(g.id)
 	state.ID = g.id
 	g.mu.Lock()
-	arrivals := g.arrivals(l, state.Current)
+	arrivals := h.arrivals(l, g, state.Current, state.Watermark)
 	g.mu.Unlock()
 	o := h.options.Load()
 	elect, change := fsm.Decide(state, arrivals, h.now(), l.since, o.Policy)
 	if !change {
 		e.end()
 		return e
+	}
+	if state.Current != "" {
+		if !l.collected.Load() {
+			e.end()
+			return e // what members keep is still on its way
+		}
+		elect.FenceFrom = h.state.WindowStart()
+		g.mu.Lock()
+		e.ahead = g.propose(elect.FromEpoch + 1)
+		g.mu.Unlock()
 	}
 	e.elect = elect
 	entry, err := fsm.Encode(&elect)
@@ -54,7 +65,7 @@ func (h *Handler) begin(l *leadership, g *group) *election {
 }
 
 // settle waits until the log has decided.
-func (h *Handler) settle(ctx context.Context, e *election) error {
+func (h *Handler) settle(ctx context.Context, l *leadership, e *election) error {
 	if e.future == nil {
 		return nil
 	}
@@ -65,13 +76,26 @@ func (h *Handler) settle(ctx context.Context, e *election) error {
 	}
 	switch err, _ := response.(error); {
 	case errors.Is(err, fsm.ErrEpoch), errors.Is(err, fsm.ErrOverruled):
+		e.withdraw()
 		return nil // somebody else was elected meanwhile, or an operator spoke: look again
 	case err != nil:
+		e.withdraw()
 		return fmt.Errorf("ingest: change of source: %w", err)
+	}
+	if e.ahead != nil {
+		l.confirm(e.ahead) // the rest is said when the kept samples are passed on
+		return nil
 	}
 	h.log.Info("source changed", "tenant", e.group.id.Tenant, "group", e.group.id.Name,
 		"source", e.elect.To, "reason", e.elect.Reason, "epoch", e.elect.FromEpoch+1)
 	return nil
+}
+
+// withdraw takes back what was prepared for a change that the log has refused.
+func (e *election) withdraw() {
+	if e.ahead != nil {
+		e.group.withdraw(e.ahead)
+	}
 }
 
 func (e *election) end() {
@@ -84,7 +108,7 @@ func (e *election) end() {
 // elect runs one election for a request that needs a current source, or waits for the one that is under way.
 func (h *Handler) elect(ctx context.Context, l *leadership, g *group) error {
 	if e := h.begin(l, g); e != nil {
-		return h.settle(ctx, e)
+		return h.settle(ctx, l, e)
 	}
 	g.mu.Lock()
 	done := g.electing
@@ -108,8 +132,12 @@ const quietTicks = 4
 // log together, so that a thousand groups that lose their source at once wait for one fsync and not for a thousand.
 func (h *Handler) tick(ctx context.Context, l *leadership) {
 	l.ticks++
+	h.meet()
+	h.release(l)
 	var elections []*election
 	for i, g := range l.all() {
+		h.reconcile(l, g)
+		h.checkCoverage(g)
 		if (l.ticks+i)%quietTicks != 0 && h.quiet(g) {
 			continue
 		}
@@ -118,7 +146,7 @@ func (h *Handler) tick(ctx context.Context, l *leadership) {
 		}
 	}
 	for _, e := range elections {
-		if err := h.settle(ctx, e); err != nil && ctx.Err() == nil {
+		if err := h.settle(ctx, l, e); err != nil && ctx.Err() == nil {
 			h.log.Warn("source not changed", "group", e.group.id.Name, "source", e.elect.To, "err", err)
 		}
 	}
@@ -137,7 +165,7 @@ func (h *Handler) quiet(g *group) bool {
 }
 
 // arrivals is what the rule needs to know of the group's sources. The caller holds g.mu.
-func (g *group) arrivals(l *leadership, current string) map[string]fsm.Arrival {
+func (h *Handler) arrivals(l *leadership, g *group, current string, watermark int64) map[string]fsm.Arrival {
 	var usual time.Duration // the longest usual interval known: pairs scrape alike
 	for _, s := range g.sources {
 		usual = max(usual, s.pace.interval)
@@ -152,6 +180,10 @@ func (g *group) arrivals(l *leadership, current string) map[string]fsm.Arrival {
 			continue
 		}
 		a := s.arrival(usual)
+		a.KeptFrom = h.keptFrom(g, s)
+		if s.stuck {
+			a.Newest = max(a.Newest, watermark+1)
+		}
 		if a.Last.Before(refused) {
 			a.Last = refused
 		}

@@ -265,6 +265,7 @@ func TestForgottenByAnOperator(t *testing.T) {
 	d := newDesk(t)
 	d.say("a")
 	d.say("b")
+	d.pass(4*time.Minute, map[string]int{"a": 1}) // what was kept of b is not needed any more
 	d.flush()
 	id := fsm.GroupID{Name: "g"}
 	d.operate(fsm.SourceOp{Op: "forget", Group: id, Source: "b"})
@@ -438,7 +439,7 @@ func TestStandbyByLabels(t *testing.T) {
 	}
 	d.flush()
 	g := d.group("g")
-	if g.Standby.Requests != 2 || g.Standby.Discarded != 2 || g.Standby.Bytes == 0 || g.Books.Received != 2 {
+	if g.Standby.Requests != 2 || g.Standby.Kept != 2 || g.Standby.Bytes == 0 || g.Books.Received != 2 {
 		t.Errorf("standby %+v, samples %+v", g.Standby, g.Books)
 	}
 }
@@ -459,7 +460,7 @@ func TestStandbysOfSeveralGroupsByLabels(t *testing.T) {
 	}
 	d.flush()
 	for _, name := range []string{"g1", "g2"} {
-		if got := d.group(name).Standby; got.Requests != 2 || got.Discarded != 2 || got.Bytes == 0 {
+		if got := d.group(name).Standby; got.Requests != 2 || got.Kept != 2 || got.Bytes == 0 {
 			t.Errorf("standby books of %s: %+v", name, got)
 		}
 		for _, s := range d.Sources(fsm.GroupID{Name: name}) {

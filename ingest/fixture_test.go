@@ -33,6 +33,7 @@ type memNode struct {
 	fsm      *fsm.FSM
 	follower atomic.Bool
 	leader   atomic.Pointer[http.RoundTripper]
+	peers    atomic.Pointer[[]Peer]
 
 	mu        sync.Mutex
 	index     uint64
@@ -92,6 +93,35 @@ func (n *memNode) Leader() http.RoundTripper {
 	}
 	return nil
 }
+
+func (n *memNode) Peers() []Peer {
+	if peers := n.peers.Load(); peers != nil {
+		return *peers
+	}
+	return nil
+}
+
+// First and Reader show the log to those who build fences.
+func (n *memNode) First() uint64 { return 1 }
+
+func (n *memNode) Reader(from uint64) LogReader { return &memReader{n, from} }
+
+type memReader struct {
+	node *memNode
+	next uint64
+}
+
+func (r *memReader) Next(limit uint64) (uint64, []byte, error) {
+	r.node.mu.Lock()
+	defer r.node.mu.Unlock()
+	if r.next > limit || r.next > uint64(len(r.node.entries)) {
+		return 0, nil, io.EOF
+	}
+	r.next++
+	return r.next - 1, r.node.entries[r.next-2], nil
+}
+
+func (r *memReader) Close() error { return nil }
 
 func (n *memNode) confirmed() int {
 	n.mu.Lock()
@@ -182,7 +212,7 @@ func newDesk(t testing.TB, change ...func(*Options)) *desk {
 	d := &desk{TB: t, node: &memNode{}, clock: newClock(), logs: new(lockedBuffer)}
 	d.node.fsm = fsm.New(fsm.Options{Fatal: func(err error) { t.Errorf("state machine: %v", err) }})
 	d.Handler = New(o, Deps{
-		State: d.node.fsm, Node: d.node, Logger: slog.New(slog.NewTextHandler(d.logs, nil)),
+		State: d.node.fsm, Node: d.node, Log: d.node, Logger: slog.New(slog.NewTextHandler(d.logs, nil)),
 		Registerer: prometheus.NewRegistry(), Now: d.clock.Now,
 		Gate: func() error {
 			if err := d.gate.Load(); err != nil {
@@ -209,10 +239,22 @@ func (d *desk) register() {
 // takeOver starts a new leadership, as Lead does.
 func (d *desk) takeOver() {
 	d.lead = newLeadership(fmt.Sprintf("term-%d", d.clock.Now().UnixNano()), d.clock.Now())
+	d.Handler.takeOver(d.lead)
 	d.Handler.lead.Store(d.lead)
+	d.Handler.collect(context.Background(), d.lead)
+	d.advance()
 }
 
-func (d *desk) tick() { d.Handler.tick(context.Background(), d.lead) }
+// tick asks the rule and carries out what it says, as far as the log lets it.
+func (d *desk) tick() {
+	d.Handler.tick(context.Background(), d.lead)
+	d.advance()
+}
+
+func (d *desk) advance() {
+	d.Handler.advance(context.Background(), d.lead)
+	d.lead.tasks.Wait()
+}
 
 func (d *desk) flush() {
 	d.Helper()
@@ -227,6 +269,19 @@ func (d *desk) post(body []byte, change ...func(*http.Request)) *httptest.Respon
 	w := httptest.NewRecorder()
 	d.ServeHTTP(w, r)
 	return w
+}
+
+func (d *desk) serveRequest(r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	d.ServeHTTP(w, r)
+	return w
+}
+
+// operateAfterFlush carries out an operator's wish about a source that the state knows by its books.
+func (d *desk) operateAfterFlush(op, source string) {
+	d.flush()
+	d.operate(fsm.SourceOp{Op: op, Group: fsm.GroupID{Name: "g"}, Source: source})
+	d.tick()
 }
 
 func newPost(body []byte, change ...func(*http.Request)) *http.Request {

@@ -55,7 +55,13 @@ func (h *Handler) passOn(ctx context.Context, r *http.Request, rq *request, buf 
 	}
 	defer resp.Body.Close()
 	h.clock.learn(resp.Header.Get(headerClock), h.now())
-	return relay(resp)
+	a := relay(resp)
+	if a.relayed != nil {
+		if err := h.keepRelayed(rq, resp.Header); err != nil {
+			return refuse(unavailable, err.Error())
+		}
+	}
+	return a
 }
 
 func (h *Handler) forwardedHeader(ctx context.Context, r *http.Request, rq *request) http.Header {
@@ -71,6 +77,7 @@ func (h *Handler) forwardedHeader(ctx context.Context, r *http.Request, rq *requ
 	}
 	header["Content-Type"] = []string{contentType}
 	header["Content-Encoding"] = []string{"snappy"}
+	header[headerKeeper] = []string{"1"}
 	if rq.client != "" {
 		header[headerClient] = []string{rq.client}
 	}

@@ -32,6 +32,7 @@ const (
 type Deps struct {
 	State      State
 	Node       Node
+	Log        Log
 	Gate       Gate // nil: always open
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -43,6 +44,7 @@ type Handler struct {
 	options atomic.Pointer[Options]
 	state   State
 	node    Node
+	logs    Log
 	gate    Gate
 	now     func() time.Time
 	log     *slog.Logger
@@ -52,6 +54,11 @@ type Handler struct {
 	budget budget
 	active *inflight
 	clock  clock
+
+	window    window
+	peers     atomic.Pointer[[]Peer]
+	keeper    atomic.Int64 // the peer that took the last copy
+	fullSince atomic.Int64 // since when the window turns standbys away, Unix nanoseconds; 0: it does not
 }
 
 // New returns a Handler. It starts nothing; call Lead while the node leads.
@@ -63,11 +70,11 @@ func New(o Options, d Deps) *Handler {
 		d.Now = time.Now
 	}
 	h := &Handler{
-		state: d.State, node: d.Node, gate: d.Gate, now: d.Now,
+		state: d.State, node: d.Node, logs: d.Log, gate: d.Gate, now: d.Now,
 		log:    d.Logger.With("component", "ingest"),
 		active: newInflight(),
 	}
-	h.metrics = newMetrics(d.Registerer, &h.budget)
+	h.metrics = newMetrics(d.Registerer, &h.budget, &h.window)
 	h.Reload(o)
 	return h
 }
@@ -76,6 +83,7 @@ func New(o Options, d Deps) *Handler {
 func (h *Handler) Reload(o Options) {
 	o = o.withDefaults()
 	h.budget.max.Store(o.MaxInflightBytes)
+	h.window.limit(o.WindowBytes)
 	h.options.Store(&o)
 }
 
@@ -117,6 +125,7 @@ type request struct {
 	named
 	protocol wire.Protocol
 	client   string // host of the client, not of a follower; empty if the source is named
+	keeper   bool   // it came through a follower that keeps what the answer tells it to
 	body     []byte // as received
 }
 
@@ -152,6 +161,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, forwarded bool) a
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, left)
 		defer cancel()
+		rq.keeper = r.Header.Get(headerKeeper) != ""
 	}
 	l := h.leading()
 	switch {

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,15 +13,27 @@ const (
 	tickInterval   = 500 * time.Millisecond // how often the rule is asked without an arrival
 	flushInterval  = 2 * time.Second        // how often the books are committed while there is something
 	forgetInterval = time.Minute
-	farewell       = time.Second // for the last flush
+	// releaseInterval is how often members are told what they may drop.
+	releaseInterval = 5 * time.Second
+	farewell        = time.Second // for the last flush
 )
 
 // Lead keeps the leader's side alive until ctx ends: it asks the election rule, commits the books and forgets what has
 // gone silent. The caller runs it while the node leads, after everything of earlier terms is applied.
 func (h *Handler) Lead(ctx context.Context) error {
 	l := newLeadership(uuid.NewString(), h.now())
+	h.takeOver(l)
 	h.lead.Store(l)
+	defer l.tasks.Wait()
 	defer h.lead.CompareAndSwap(l, nil)
+	l.tasks.Go(func() {
+		h.collect(ctx, l)
+		l.wake()
+		l.tasks.Go(func() { h.spread(ctx, l) })
+		h.workHandovers(ctx, l)
+	})
+	releases := time.NewTicker(releaseInterval)
+	defer releases.Stop()
 	ticks := time.NewTicker(tickInterval)
 	defer ticks.Stop()
 	flushes := time.NewTicker(flushInterval)
@@ -34,6 +47,8 @@ func (h *Handler) Lead(ctx context.Context) error {
 			return h.leave(ctx, l)
 		case <-ticks.C:
 			h.tick(ctx, l)
+		case <-releases.C:
+			l.tasks.Go(func() { h.releaseCopies(ctx, l) })
 		case <-flushes.C:
 			failing.books(h.log, h.flush(ctx, l))
 		case <-forgets.C:
@@ -60,7 +75,7 @@ func (h *Handler) leave(ctx context.Context, l *leadership) error {
 func (h *Handler) forget(l *leadership) {
 	o, now := h.options.Load(), h.now()
 	for _, g := range l.all() {
-		if g.forget(now.Add(-o.ForgetAfter), h.metrics) == 0 {
+		if h.forgetSilent(l, g, now.Add(-o.ForgetAfter)) == 0 {
 			l.drop(g)
 		}
 	}
@@ -74,14 +89,25 @@ func (h *Handler) forget(l *leadership) {
 	h.metrics.groups.Set(float64(len(l.groups)))
 }
 
-// forget drops silent sources and returns how many are left. What is owed to the books stays until it is committed.
-func (g *group) forget(before time.Time, m *metrics) int {
+// forgetSilent drops silent sources and returns how many are left. What is owed to the books stays until it is committed.
+// What is still kept of a source that is forgotten will not be asked for: it would take others' room for ever.
+func (h *Handler) forgetSilent(l *leadership, g *group, before time.Time) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for name, s := range g.sources {
-		if s.pace.last.Before(before) && s.books.empty() && g.electing == nil {
+		if l.since.After(before) || !s.pace.last.Before(before) || g.electing != nil || g.handover.Load() != nil {
+			continue
+		}
+		if gone := h.window.release(shelfKey{g.id, name}, math.MaxInt64); len(gone) > 0 {
+			for _, it := range gone {
+				it.book.drop(&s.books, it.share)
+			}
+			h.log.Warn("kept samples of a source that was silent for too long were given up",
+				"tenant", g.id.Tenant, "group", g.id.Name, "source", name, "requests", len(gone))
+		}
+		if s.books.empty() {
 			delete(g.sources, name)
-			m.forget(g.id, name)
+			h.metrics.forget(g.id, name)
 		}
 	}
 	return len(g.sources)

@@ -12,14 +12,16 @@ import (
 
 // metrics are those of this node alone; what the log decides is exported from the replicated state.
 type metrics struct {
-	durations  [len(table)]prometheus.Observer // by outcome's status
-	forwarded  prometheus.Counter
-	looks      prometheus.Counter
-	outOfOrder *prometheus.CounterVec
-	groups     prometheus.Gauge
+	durations              [len(table)]prometheus.Observer // by outcome's status
+	forwarded              prometheus.Counter
+	looks                  prometheus.Counter
+	outOfOrder             *prometheus.CounterVec
+	groups                 prometheus.Gauge
+	windowFull             prometheus.Counter
+	fenceBuilds, handovers prometheus.Histogram
 }
 
-func newMetrics(reg prometheus.Registerer, b *budget) *metrics {
+func newMetrics(reg prometheus.Registerer, b *budget, w *window) *metrics {
 	f := promauto.With(reg)
 	m := &metrics{
 		forwarded: f.NewCounter(prometheus.CounterOpts{
@@ -39,6 +41,7 @@ func newMetrics(reg prometheus.Registerer, b *budget) *metrics {
 			Help: "Groups that the leader has heard of lately.",
 		}),
 	}
+	m.window(f, w)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "highlander_ingest_in_flight_bytes",
 		Help: "Memory held by write requests in flight, as received and as decoded.",
@@ -66,4 +69,30 @@ func (m *metrics) observe(status int, d time.Duration) {
 // forget drops the labels of a source that is not heard of any more.
 func (m *metrics) forget(id fsm.GroupID, source string) {
 	m.outOfOrder.DeleteLabelValues(id.Tenant, id.Name, source)
+}
+
+// window adds the metrics of handovers.
+func (m *metrics) window(f promauto.Factory, w *window) {
+	m.windowFull = f.NewCounter(prometheus.CounterOpts{
+		Name: "highlander_ingest_window_full_total",
+		Help: "Standby requests, or copies of them, that were turned away because the handover window was full.",
+	})
+	m.fenceBuilds = f.NewHistogram(prometheus.HistogramOpts{
+		Name:    "highlander_ingest_fence_build_duration_seconds",
+		Help:    "Time to build the fences of a change of source from the log.",
+		Buckets: []float64{.001, .01, .1, .5, 1, 2.5, 5, 10, 30},
+	})
+	m.handovers = f.NewHistogram(prometheus.HistogramOpts{
+		Name:    "highlander_ingest_handover_duration_seconds",
+		Help:    "Time from a change of source until its live requests pass.",
+		Buckets: []float64{.001, .01, .1, .5, 1, 2.5, 5, 10, 30, 60},
+	})
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "highlander_ingest_kept_requests",
+		Help: "Standby requests that this node keeps for handovers, copies for other nodes included.",
+	}, func() float64 { items, _ := w.held(); return float64(items) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "highlander_ingest_kept_bytes",
+		Help: "Memory held by standby requests that are kept for handovers.",
+	}, func() float64 { _, bytes := w.held(); return float64(bytes) })
 }

@@ -20,6 +20,8 @@ type Node interface {
 	Confirm(ctx context.Context) error
 	// Leader returns a way to the leader's cluster port, or nil while no other leader is known.
 	Leader() http.RoundTripper
+	// Peers returns the other members. It is asked twice a second.
+	Peers() []Peer
 }
 
 // Future is the fate of a proposed entry.
@@ -35,6 +37,10 @@ type State interface {
 	Admits(id fsm.GroupID, source string, epoch uint64, req fsm.RequestID) fsm.Verdict
 	AdmitsUnelected(req fsm.RequestID) fsm.Verdict
 	Group(id fsm.GroupID) (fsm.Group, bool)
+	Groups() []fsm.Group
+	Applied() uint64
+	Refused(index uint64) (fsm.Verdict, bool)
+	WindowStart() uint64
 }
 
 // Gate says why no writes can be taken: no destination, storage full, a foreign cluster. Nil is an open gate. It is

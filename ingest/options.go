@@ -23,6 +23,10 @@ type Options struct {
 	Policy        fsm.Policy
 	ForgetAfter   time.Duration // what is silent for longer is dropped from memory
 
+	Margin         time.Duration // by which a current source must have passed what is kept of its standbys
+	ClockSkewGuard time.Duration // by which the clocks of two sources may differ
+	WindowBytes    int64         // of all that is kept
+
 	MaxBodyBytes     int64 // of a body as received
 	MaxDecodedBytes  int64 // of a body as decoded
 	MaxInflightBytes int64 // of all bodies in memory, received and decoded
@@ -44,8 +48,10 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxSources, 100)
 	setDefault(&o.MaxNameBytes, 256)
 	setDefault(&o.BodyTimeout, 30*time.Second)
+	setDefault(&o.Margin, 90*time.Second)
+	setDefault(&o.WindowBytes, 256<<20)
 	setDefault(&o.Policy.GuardFuture, time.Minute)
-	o.Policy.RequestWeight = o.RequestWeight
+	o.Policy.RequestWeight, o.Policy.RequireKept = o.RequestWeight, true
 	o.MaxNameBytes = min(o.MaxNameBytes, fsm.NameBytesMax)
 	o.MaxGroups, o.MaxSources = min(o.MaxGroups, fsm.GroupsMax), min(o.MaxSources, fsm.SourcesMax)
 	// Reading a body of unknown length doubles its buffer.

@@ -45,6 +45,7 @@ type answer struct {
 	reason   string // for a person; only where the status is 400 or above
 	protocol wire.Protocol
 	written  written
+	kept     []keptNote // for the follower that the request came through
 	// relayed is the leader's answer when this node only passed the request on; it replaces all of the above.
 	relayed *relayed
 	// hangUp closes the connection: what is left of the body was not read.
@@ -86,6 +87,9 @@ func (a answer) write(w http.ResponseWriter) {
 		header[headerWrittenSamples] = []string{strconv.FormatUint(a.written.samples, 10)}
 		header[headerWrittenHistograms] = []string{strconv.FormatUint(a.written.histograms, 10)}
 		header[headerWrittenExemplars] = []string{strconv.FormatUint(a.written.exemplars, 10)}
+	}
+	for _, note := range a.kept {
+		header[headerKept] = append(header[headerKept], note.header())
 	}
 	if row.retryAfter != "" {
 		header.Set("Retry-After", row.retryAfter)

@@ -25,6 +25,13 @@ type leadership struct {
 
 	ledger ledger
 	ticks  int // only touched by tick
+
+	collected atomic.Bool                // what members kept is here, as far as they answered: elections may begin
+	heard     map[string]bool            // peers that were asked for what they keep; guarded by mu
+	copied    map[fsm.RequestID]struct{} // what members hold, while it is collected; guarded by mu
+	work      chan struct{}              // changes of source wait for advance
+	passing   chan struct{}              // a place for each group that passes on what is kept
+	tasks     sync.WaitGroup
 }
 
 func newLeadership(origin string, now time.Time) *leadership {
@@ -32,6 +39,10 @@ func newLeadership(origin string, now time.Time) *leadership {
 		origin: origin, since: now,
 		groups:   make(map[fsm.GroupID]*group),
 		metadata: make(map[metadataKey]time.Time),
+		heard:    make(map[string]bool),
+		copied:   make(map[fsm.RequestID]struct{}),
+		work:     make(chan struct{}, 1),
+		passing:  make(chan struct{}, passingMax),
 	}
 }
 
@@ -44,6 +55,10 @@ type group struct {
 	electing chan struct{} // closed when the election that is under way is over; nil if none is
 	warned   bool          // several unnamed hosts were warned about
 	gone     bool          // dropped from the leadership; look again
+	// handover is the last change of source, until its fence has ended. Requests read it without mu.
+	handover     atomic.Pointer[handover]
+	partialSince time.Time // since when the current source delivers less than a standby
+	partialSaid  bool
 }
 
 // source is what the leader has seen of one source.
@@ -63,6 +78,10 @@ type source struct {
 	// sound is true once something of it was opened and could be read: who only ever sent rubbish is not elected.
 	sound    bool
 	nextLook time.Time // when the next standby body should be opened
+	slowest  slowest
+	lag      time.Duration // smallest lag of a newest sample behind its arrival
+	lagKnown bool
+	stuck    bool // its last request found no room in a window: it has newer samples than can be seen
 	order    order
 	books    sourceBooks
 }
@@ -87,6 +106,13 @@ func (l *leadership) find(id fsm.GroupID, groupsMax int) (*group, error) {
 	g = &group{id: id, sources: make(map[string]*source)}
 	l.groups[id] = g
 	return g, nil
+}
+
+// known returns a group that was heard of, or nil.
+func (l *leadership) known(id fsm.GroupID) *group {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.groups[id]
 }
 
 // refused returns when the gate last refused everybody; the zero time if it never did.
@@ -205,6 +231,9 @@ func (s *source) lookDue(o *Options, now time.Time) bool {
 func (s *source) saw(newest int64, samples uint64, bytes int, current *source, o *Options, now time.Time) {
 	s.sound = true
 	s.flow.sample(samples, bytes)
+	if samples > 0 {
+		s.noteLag(newest, o, now)
+	}
 	if samples == 0 || newest > now.Add(o.Policy.GuardFuture).UnixMilli() {
 		return // a clock that is ahead moves nothing
 	}

@@ -115,12 +115,15 @@ func (wk *work) find(s *source) (at int32, known bool) {
 // takeAll gives a claim the whole request.
 func (c *claim) takeAll(wk *work) {
 	c.counts = wk.scan.Counts
-	c.whole = true
+	c.whole, c.scanned = true, true
 }
 
 // distribute gives each series to its claim, or to the rejected. Without labels that name anything there is one
 // claim, the first.
 func (wk *work) distribute() {
+	for i := range wk.claims {
+		wk.claims[i].scanned = true
+	}
 	for i := range wk.scan.Series {
 		s := &wk.scan.Series[i]
 		var of owner

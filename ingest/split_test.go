@@ -78,7 +78,7 @@ func TestMixedRequestIsSplit(t *testing.T) {
 	}
 	d.flush()
 	for _, name := range []string{"g1", "g2", "default"} {
-		if got := d.group(name).Standby; got.Requests != 1 || got.Discarded != 1 {
+		if got := d.group(name).Standby; got.Requests != 1 || got.Kept != 1 {
 			t.Errorf("standby books of %s: %+v", name, got)
 		}
 	}

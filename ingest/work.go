@@ -21,6 +21,10 @@ type work struct {
 	bySrc   map[*source]int32 // claim of a source; only where there are many
 	hash    xxh3.Hasher
 	label   []wire.Label
+	notes   []keptNote // what the follower it came through is to keep
+
+	second    wire.Request // of a stored body that is covered
+	uncovered []byte
 
 	// of standbyLabelled
 	state      State
@@ -46,6 +50,12 @@ type claim struct {
 	counts    wire.Counts
 	rejects   rejections
 	metadata  bool // takes along what the request holds besides series
+
+	fence    *handover // of the source's turn, if it is open
+	fromKept bool      // kept before, and passed on now
+	covered  uint64    // samples that the fence held back
+	scanned  bool      // counts are known to be all there is
+	kept     *keptItem // of a standby's
 
 	place   place
 	round   int // in which round it was placed, and proposed
@@ -111,6 +121,14 @@ func (wk *work) release() {
 	for i := range wk.claims {
 		wk.claims[i].clear()
 	}
+	wk.second.Reset()
+	if cap(wk.second.Series) > seriesPooledMax {
+		wk.second = wire.Request{}
+	}
+	if cap(wk.uncovered) > uncoveredPooledMax {
+		wk.uncovered = nil
+	}
+	wk.notes = nil
 	clear(wk.orphans)
 	clear(wk.owners)
 	clear(wk.seen)

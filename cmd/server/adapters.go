@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/highlander-io/highlander/egress"
 	"github.com/highlander-io/highlander/ingest"
 	"github.com/highlander-io/highlander/wal"
@@ -28,6 +30,45 @@ func (n ingestNode) Leader() http.RoundTripper {
 		return nil
 	}
 	return n.node.RoundTripper(leader.UUID)
+}
+
+// Peers are the other members.
+func (n ingestNode) Peers() []ingest.Peer {
+	var peers []ingest.Peer
+	for _, member := range n.node.Members() {
+		if member.UUID != n.identity.UUID {
+			peers = append(peers, ingest.Peer{
+				Name: member.UUID, Voter: member.Voter, Reachable: member.Reachable, Via: n.node.RoundTripper(member.UUID),
+			})
+		}
+	}
+	return peers
+}
+
+// ingestLog opens readers of the log for fences.
+type ingestLog struct{ log *wal.WAL }
+
+func (l ingestLog) First() uint64 { return l.log.Info().FirstIndex }
+
+func (l ingestLog) Reader(from uint64) ingest.LogReader { return ingestReader{l.log.Reader(from)} }
+
+type ingestReader struct{ *wal.Reader }
+
+func (r ingestReader) Next(limit uint64) (uint64, []byte, error) {
+	entry, err := r.Reader.Next(limit)
+	if errors.Is(err, wal.ErrReclaimed) {
+		err = errors.Join(ingest.ErrReclaimed, err)
+	}
+	if entry.Type != raft.LogCommand {
+		entry.Data = nil
+	}
+	return entry.Index, entry.Data, err
+}
+
+// Close implements ingest.LogReader.
+func (r ingestReader) Close() error {
+	r.Reader.Close()
+	return nil
 }
 
 // egressNode shows the cluster to egress.

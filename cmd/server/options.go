@@ -30,6 +30,12 @@ func handoverWindowBytes(c *config.Config) int64 {
 	return min(int64(c.Handover.WindowBytes), max(segmentBytesMin, int64(c.Storage.MaxBytes)/8))
 }
 
+// logMargin is for how long the log keeps entries for handovers: a silence lasts up to twice the margin before it is called
+// one, and what was delivered in the margin before it must still be there then.
+func logMargin(c *config.Config) time.Duration {
+	return min(3*time.Duration(c.Handover.Margin)+time.Duration(c.Sources.FailoverTimeout), fsm.MarginMax)
+}
+
 func ingestOptions(c *config.Config) ingest.Options {
 	pairs := make([]wire.Pair, len(c.Sources.Labels))
 	for i, pair := range c.Sources.Labels {
@@ -46,8 +52,11 @@ func ingestOptions(c *config.Config) ingest.Options {
 			MaxLag:          time.Duration(c.Sources.MaxLag),
 			RequestWeight:   c.Sources.RequestWeight == config.WeightAccept,
 		},
-		ForgetAfter:  time.Duration(c.Sources.ForgetAfter),
-		MaxBodyBytes: int64(c.Web.MaxBodyBytes),
+		Margin:         time.Duration(c.Handover.Margin),
+		ClockSkewGuard: time.Duration(c.Handover.ClockSkewGuard),
+		WindowBytes:    int64(c.Handover.WindowBytes),
+		ForgetAfter:    time.Duration(c.Sources.ForgetAfter),
+		MaxBodyBytes:   int64(c.Web.MaxBodyBytes),
 	}
 }
 

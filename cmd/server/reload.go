@@ -43,7 +43,9 @@ func (s *Server) reload() error {
 	if err := s.egress.Reload(destinations(&next)); err != nil {
 		return err
 	}
-	s.ingest.Reload(ingestOptions(&next))
+	running := next
+	running.Handover = s.Config().Handover // the log keeps entries by it
+	s.ingest.Reload(ingestOptions(&running))
 	if keys := fixedKeys(s.Config(), &next); len(keys) > 0 {
 		s.logger.Warn("these sections changed, but need a restart", "sections", strings.Join(keys, ", "))
 	}

@@ -37,6 +37,8 @@ func (s *Server) webRoutes() http.Handler {
 func (s *Server) peerRoutes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST "+ingest.ForwardPath, s.ingest.Forwarded())
+	mux.Handle(ingest.KeptPath, s.ingest.Kept())
+	mux.Handle(ingest.KeptReleasePath, s.ingest.Kept())
 	mux.HandleFunc("GET "+localStatusPath, s.serveLocalStatus)
 	mux.Handle(adminPrefix, s.adminRoutes())
 	return mux

@@ -142,7 +142,7 @@ func (s *Server) openLog() error {
 	}
 	s.cleanups.Push("log", s.log.Close)
 	s.state = fsm.New(fsm.Options{
-		Margin:      time.Duration(c.Handover.Margin),
+		Margin:      logMargin(c),
 		WindowBytes: handoverWindowBytes(c),
 		Fatal:       s.fatal,
 	})
@@ -157,6 +157,7 @@ func (s *Server) openRoad() error {
 	s.ingest = ingest.New(ingestOptions(c), ingest.Deps{
 		State:      s.state,
 		Node:       ingestNode{s},
+		Log:        ingestLog{s.log},
 		Gate:       s.Gate,
 		Logger:     s.options.Logger,
 		Registerer: s.registry,

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/golang/snappy"
@@ -68,15 +69,29 @@ func BenchmarkNewestV1(b *testing.B) {
 	perSample(b, benchSamples)
 }
 
-func BenchmarkScanIdentityV1(b *testing.B) {
-	raw := typicalV1(b, benchSamples)
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := ScanIdentity(raw, V1, pairs, func(_, _ []byte) {}); err != nil {
-			b.Fatal(err)
+// BenchmarkScanIdentity is what a standby's request costs, named by the first pair, by a later one, or by none.
+func BenchmarkScanIdentity(b *testing.B) {
+	for _, p := range []Protocol{V1, V2} {
+		for name, l := range map[string]Labels{
+			"first": pairs,
+			"later": {Pairs: []Pair{{"prometheus", "prometheus_replica"}, {"cluster", "__replica__"}}},
+			"none":  {Pairs: []Pair{{"prometheus", "prometheus_replica"}}},
+		} {
+			b.Run(fmt.Sprintf("V%d/%s", p, name), func(b *testing.B) {
+				raw := typicalV1(b, benchSamples)
+				if p == V2 {
+					raw = typicalV2(b, benchSamples)
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := ScanIdentity(raw, p, l, func(_, _ []byte) {}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				perSample(b, benchSamples)
+			})
 		}
 	}
-	perSample(b, benchSamples)
 }
 
 func BenchmarkDecompress(b *testing.B) {

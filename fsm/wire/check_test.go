@@ -16,10 +16,12 @@ func checkBody(t rapid.TB, raw []byte, p Protocol) {
 	err := r.Scan(raw, p, pairs)
 	all, referenceErr := reference(raw, p)
 	if !checkAccepted(t, raw, p, err, referenceErr) {
+		_ = ScanIdentity(raw, p, pairs, func(_, _ []byte) {}) // need not find the damage, must survive it
 		return
 	}
 	checkSeries(t, &r, all)
 	checkLooks(t, &r, all)
+	checkFence(t, &r, raw, all)
 	checkParts(t, &r, raw, false, 0)
 	checkParts(t, &r, raw, true, 0)
 	checkShards(t, &r)
@@ -127,20 +129,7 @@ func checkCounts(t rapid.TB, c Counts, want *referenceSeries) {
 
 func checkIdentity(t rapid.TB, r *Request, s *Series, labels []Label) {
 	t.Helper()
-	value := func(name string) string {
-		for _, l := range labels {
-			if l.Name == name {
-				return l.Value
-			}
-		}
-		return ""
-	}
-	var want Identity
-	for _, p := range pairs.Pairs {
-		if want.Source == "" && value(p.Replica) != "" {
-			want.Group, want.Source = value(p.Group), value(p.Replica)
-		}
-	}
+	want := namedBy(labels, pairs)
 	if id := r.Identities[s.Identity]; id.Group != want.Group || id.Source != want.Source {
 		t.Fatalf("identity %+v, expected %+v", id, want)
 	}
@@ -148,6 +137,24 @@ func checkIdentity(t rapid.TB, r *Request, s *Series, labels []Label) {
 	if s.Replica != replica {
 		t.Fatalf("replica label %v, expected %v", s.Replica, replica)
 	}
+}
+
+// namedBy is what labels say about where a series comes from.
+func namedBy(labels []Label, l Labels) Identity {
+	value := func(name string) string {
+		for _, l := range labels {
+			if name != "" && l.Name == name {
+				return l.Value
+			}
+		}
+		return ""
+	}
+	for _, p := range l.Pairs {
+		if value(p.Replica) != "" {
+			return Identity{Group: value(p.Group), Source: value(p.Replica)}
+		}
+	}
+	return Identity{}
 }
 
 // checkLooks compares the cheap looks at a body with Scan.
@@ -159,10 +166,19 @@ func checkLooks(t rapid.TB, r *Request, all []referenceSeries) {
 	if err != nil || counts != want || newest != want.MaxTime {
 		t.Fatalf("newest %d %+v %v, expected %+v", newest, counts, err, want)
 	}
+	for _, l := range []Labels{pairs, {Pairs: []Pair{pairs.Pairs[1], pairs.Pairs[0]}}, others, {}} {
+		checkScanIdentity(t, r, all, l)
+	}
+}
+
+func checkScanIdentity(t rapid.TB, r *Request, all []referenceSeries, l Labels) {
+	t.Helper()
 	i := 0
-	err = ScanIdentity(r.raw, r.Protocol, pairs, func(group, source []byte) {
-		if id := r.Identities[r.Series[i].Identity]; string(group) != id.Group || string(source) != id.Source {
-			t.Fatalf("series %d: identity %q %q, Scan says %+v", i, group, source, id)
+	err := ScanIdentity(r.raw, r.Protocol, l, func(group, source []byte) {
+		want := namedBy(all[i].labels, l)
+		twice := all[i].badRefs || slices.Contains(all[i].reasons(), ReasonDuplicateLabel) // either value may count
+		if !twice && (string(group) != want.Group || string(source) != want.Source) {
+			t.Fatalf("series %d of pairs %v: identity %q %q, expected %+v", i, l.Pairs, group, source, want)
 		}
 		i++
 	})

@@ -90,3 +90,28 @@ func histogramTime(b []byte, pos int) (t int64, err error) {
 	}
 	return t, nil
 }
+
+// topLevel calls fn for the content of every field of that number and skips the others.
+func topLevel(raw []byte, want int32, fn func(b []byte, pos int) error) error {
+	for pos := 0; pos < len(raw); {
+		num, typ, p, err := header(raw, pos)
+		if err != nil {
+			return err
+		}
+		if num != want {
+			if pos, err = skip(raw, pos); err != nil {
+				return err
+			}
+			continue
+		}
+		start, end, err := content(raw, p, typ, "a message of the request")
+		if err != nil {
+			return err
+		}
+		if err := fn(raw[:end], start); err != nil {
+			return err
+		}
+		pos = end
+	}
+	return nil
+}

@@ -72,6 +72,10 @@ type Request struct {
 	out        []byte // a part before compression
 	stored     []byte // and after
 	lanes      [][]int32
+	other      matcher    // of SeriesHash and Cover, if they are asked with other labels than Scan was
+	hashes     []uint64   // 2.0: of symbols, zero if not yet known
+	columns    columns    // 1.0: hashes of names
+	covers     []coverage // by series
 }
 
 // symbol is one string of a 2.0 request.

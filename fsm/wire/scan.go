@@ -21,6 +21,7 @@ func (r *Request) Reset() {
 	r.Bad, r.Replica = 0, false
 	r.byIdentity = nil
 	r.cuts, r.refs, r.symbols, r.extra = r.cuts[:0], r.refs[:0], r.symbols[:0], r.extra[:0]
+	r.hashes, r.columns.known = r.hashes[:0], false
 }
 
 // Scan reads a decoded body: which series are in it, what they hold, where they come from, which of them must be
@@ -43,10 +44,7 @@ func (r *Request) Scan(raw []byte, p Protocol, l Labels) error {
 	default:
 		err = fmt.Errorf("wire: unknown protocol %d", p)
 	}
-	if err != nil {
-		return withProtocol(err, p)
-	}
-	return nil
+	return withProtocol(err, p)
 }
 
 func (r *Request) maxStored() int {
@@ -63,6 +61,9 @@ const snappyOverhead = 16
 func rawMax(stored int) int { return max(stored-snappyOverhead, 1) }
 
 func withProtocol(err error, p Protocol) error {
+	if err == nil {
+		return nil // before anything is allocated for errors.As
+	}
 	if d := (*DamageError)(nil); errors.As(err, &d) {
 		d.Protocol = p
 	}

@@ -1,0 +1,254 @@
+package ingest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/highlander-io/highlander/fsm"
+)
+
+const (
+	// collectTimeout bounds how long a new leader waits for what members keep before it holds elections.
+	collectTimeout = 2 * time.Second
+	// lateTimeout bounds a second try, which nobody waits for.
+	lateTimeout    = 30 * time.Second
+	releaseTimeout = 2 * time.Second
+	// releaseSlack is how long an item may be on its way into windows: what arrived later is not released at members
+	// for being absent here.
+	releaseSlack = 30 * time.Second
+	releaseMax   = 32 << 20
+)
+
+// takeOver begins a leadership: handovers that are open are found, closed to live requests until their fences are built
+// again; what the predecessor kept goes to the discarded, and what this node keeps itself is counted anew.
+func (h *Handler) takeOver(l *leadership) {
+	o := h.options.Load()
+	h.meet()
+	for _, state := range h.state.Groups() {
+		g, err := l.enter(state.ID, fsm.GroupsMax)
+		if err != nil {
+			continue // BUG-free states have no more groups than that
+		}
+		if state.Fence != nil {
+			ho := newHandover(g, state.Fence.Epoch, nil)
+			ho.elected, ho.again = true, true
+			g.handover.Store(ho)
+		}
+		for _, s := range state.Sources {
+			if s.Standby.Kept == 0 {
+				continue
+			}
+			if own, err := g.source(s.Name, fsm.SourcesMax); err == nil {
+				own.books.standby.Kept -= s.Standby.Kept
+				own.books.standby.KeptBytes -= s.Standby.KeptBytes
+				own.books.standby.Discarded += uint64(s.Standby.Kept)
+				own.books.standby.DiscardedBytes += uint64(s.Standby.KeptBytes)
+			}
+		}
+		g.mu.Unlock()
+	}
+	for _, it := range h.window.list() {
+		h.adopt(l, it, o)
+	}
+}
+
+// adopt counts an item of a window as this leadership's. What its source passed on when it became current is not
+// needed any more.
+func (h *Handler) adopt(l *leadership, it *keptItem, o *Options) {
+	g, err := l.enter(it.owner.group, o.MaxGroups)
+	if err != nil {
+		h.window.remove(it)
+		return
+	}
+	defer g.mu.Unlock()
+	s, err := g.source(it.owner.source, o.MaxSources)
+	if err != nil {
+		h.window.remove(it)
+		return
+	}
+	ho := g.handover.Load()
+	if current, _, _ := h.state.Current(g.id); current == s.name && (ho == nil || ho.isOpen()) {
+		h.window.remove(it)
+		s.books.discard(it.share)
+		return
+	}
+	it.book.adopt(&s.books, it.share)
+}
+
+// meet looks up who else is there. It is done now and then, as requests need it at once.
+func (h *Handler) meet() {
+	peers := h.node.Peers()
+	h.peers.Store(&peers)
+}
+
+// collect asks every member that is reachable for what it keeps. Elections wait for it.
+func (h *Handler) collect(ctx context.Context, l *leadership) {
+	defer l.collected.Store(true)
+	ctx, cancel := context.WithTimeout(ctx, collectTimeout)
+	defer cancel()
+	var group sync.WaitGroup
+	for _, peer := range *h.peers.Load() {
+		if peer.Reachable {
+			group.Go(func() { h.collectFrom(ctx, l, peer) })
+		}
+	}
+	group.Wait()
+}
+
+// collectFrom takes over what one member keeps. It is remembered for releases: nobody is told what it may drop before
+// it was asked for what it holds.
+func (h *Handler) collectFrom(ctx context.Context, l *leadership, peer Peer) {
+	err := h.fetch(ctx, l, peer)
+	if err == nil {
+		l.mu.Lock()
+		l.heard[peer.Name] = true
+		l.mu.Unlock()
+		return
+	}
+	if ctx.Err() == nil {
+		h.log.Warn("kept samples of a member were not collected, they will be asked for again", "node", peer.Name, "err", err)
+	}
+}
+
+func (h *Handler) fetch(ctx context.Context, l *leadership, peer Peer) error {
+	rq, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+peerHost+KeptPath, http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := peer.Via.RoundTrip(rq)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answered %s", peer.Name, resp.Status)
+	}
+	o := h.options.Load()
+	stream := bufio.NewReader(resp.Body)
+	for {
+		f, body, err := readFrame(stream, o.MaxBodyBytes)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		for _, it := range f.items(body) {
+			l.offered(it.id)
+			fresh, err := h.window.copy(it)
+			if err != nil {
+				return err
+			}
+			if fresh {
+				h.adopt(l, it, o)
+			}
+		}
+	}
+}
+
+// offered notes that a member holds a copy.
+func (l *leadership) offered(id fsm.RequestID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.copied[id] = struct{}{}
+}
+
+// spread gives another member a copy of what only this node holds: the second one went with the predecessor.
+func (h *Handler) spread(ctx context.Context, l *leadership) {
+	l.mu.Lock()
+	copied := l.copied
+	l.copied = make(map[fsm.RequestID]struct{})
+	l.mu.Unlock()
+	for _, it := range h.window.list() {
+		voters := h.voters()
+		if _, has := copied[it.id]; has || len(voters) == 0 {
+			continue
+		}
+		if err := h.offer(ctx, voters, it.frame(nil)); err != nil {
+			return // nobody is there; standbys are told the same with their next request
+		}
+	}
+}
+
+// releaseOrder tells a member what it may drop: of the sources named, what arrived before their time, and of all others
+// what arrived before Before. Times are Unix microseconds.
+type releaseOrder struct {
+	Before  int64          `json:"before"`
+	Sources []releaseUntil `json:"sources"`
+}
+
+type releaseUntil struct {
+	Tenant string `json:"tenant,omitempty"`
+	Group  string `json:"group"`
+	Source string `json:"source"`
+	Before int64  `json:"before"`
+}
+
+// releaseCopies tells each member what it may drop, after it was asked for what it holds.
+func (h *Handler) releaseCopies(ctx context.Context, l *leadership) {
+	order := releaseOrder{Before: h.now().Add(-releaseSlack).UnixMicro()}
+	for key, oldest := range h.window.oldest() {
+		order.Sources = append(order.Sources, releaseUntil{
+			Tenant: key.group.Tenant, Group: key.group.Name, Source: key.source, Before: min(oldest, order.Before),
+		})
+	}
+	text, err := json.Marshal(order)
+	if err != nil {
+		panic(fmt.Sprintf("BUG: a release cannot be encoded: %v", err))
+	}
+	var group sync.WaitGroup
+	for _, peer := range *h.peers.Load() {
+		if !peer.Reachable {
+			continue
+		}
+		group.Go(func() { h.tellRelease(ctx, l, peer, text) })
+	}
+	group.Wait()
+}
+
+// tellRelease is repeated every few seconds, so that a failure needs no answer of its own. Whoever was not there when
+// this leadership began is first asked for what it keeps; the order is not for it yet.
+func (h *Handler) tellRelease(ctx context.Context, l *leadership, peer Peer, text []byte) {
+	l.mu.RLock()
+	heard := l.heard[peer.Name]
+	l.mu.RUnlock()
+	if !heard {
+		ctx, cancel := context.WithTimeout(ctx, lateTimeout)
+		defer cancel()
+		h.collectFrom(ctx, l, peer)
+		return
+	}
+	_ = h.post(ctx, peer, KeptReleasePath, text, releaseTimeout)
+}
+
+// serveRelease drops copies that the leader says are not needed any more.
+func (h *Handler) serveRelease(w http.ResponseWriter, r *http.Request) {
+	var order releaseOrder
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, releaseMax)).Decode(&order); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if h.node.IsLeader() {
+		http.Error(w, "this node leads", http.StatusConflict)
+		return
+	}
+	before := make(map[shelfKey]int64, len(order.Sources))
+	for _, s := range order.Sources {
+		before[shelfKey{fsm.GroupID{Tenant: s.Tenant, Name: s.Group}, s.Source}] = s.Before
+	}
+	for key := range h.window.oldest() {
+		until, named := before[key]
+		if !named {
+			until = order.Before
+		}
+		h.window.release(key, until)
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
