@@ -202,7 +202,7 @@ func (r *rig) bulk(name string, number int) *harness.Source {
 // before that the metric says how long it will take.
 func TestDropOldest(t *testing.T) {
 	r := newRig(t)
-	r.cluster.Set("storage", "max_bytes", "16MiB").Set("storage", "when_full", "drop_oldest")
+	r.cluster.Set("storage", "max_bytes", "6MiB").Set("storage", "when_full", "drop_oldest")
 	r.cluster.Start().WaitReady()
 	a := r.bulk("a", 1)
 	a.Burst(t, 2)
