@@ -182,7 +182,7 @@ func (h *Handler) advance(ctx context.Context, l *leadership) {
 		l.tasks.Go(func() {
 			l.passing <- struct{}{}
 			defer func() { <-l.passing }()
-			h.passKept(ctx, l, ho)
+			h.passKept(ctx, ho)
 			h.metrics.handovers.Observe(time.Since(start).Seconds())
 		})
 	}

@@ -21,7 +21,7 @@ var errReplaced = errors.New("ingest: the source was replaced")
 // passKept passes on what was kept of the new source, in the order of arrival, then opens the handover to live requests.
 // Both ends are under the group's lock: what is put into the window at the same time is either passed on here, or told that
 // its source is current.
-func (h *Handler) passKept(ctx context.Context, l *leadership, ho *handover) {
+func (h *Handler) passKept(ctx context.Context, ho *handover) {
 	g := ho.group
 	key := shelfKey{g.id, ho.change.To}
 	for {
