@@ -15,6 +15,9 @@ GOLANGCI := v2.15.0
 FUZZTIME ?= 10s
 SOAK_MINUTES ?= 60
 
+# Packages that run clusters of real processes.
+ON_BINARY := /test/(system|faults)$$
+
 .PHONY: build test check fmt vet lint race fuzz bench demo soak deps clean
 
 build:
@@ -26,8 +29,8 @@ deps:
 # The system tests run real processes with real election timeouts, so packages are tested one after another where
 # they would starve each other: first all but the system tests, then those, then the peers.
 test: deps build vet
-	go test $$(go list ./... | grep -v /test/system)
-	HIGHLANDER_BINARY=$(CURDIR)/bin/highlander go test -timeout 15m ./test/system
+	go test $$(go list ./... | grep -Ev '$(ON_BINARY)')
+	HIGHLANDER_BINARY=$(CURDIR)/bin/highlander go test -p 1 -timeout 15m $$(go list ./test/... | grep -E '$(ON_BINARY)')
 	cd test/prompeer && HIGHLANDER_BINARY=$(CURDIR)/bin/highlander go test -timeout 5m ./...
 
 vet:
@@ -47,7 +50,7 @@ lint: bin/golangci-lint-$(GOLANGCI)
 	$< run ./...
 
 race:
-	go test -race -short $$(go list ./... | grep -v /test/system)
+	go test -race -short $$(go list ./... | grep -Ev '$(ON_BINARY)')
 
 # Every Fuzz function of every package, one after another: go test fuzzes one target at a time.
 fuzz:

@@ -156,7 +156,7 @@ func (c *claim) fail(err error) { c.place, c.failure = failed, err.Error() }
 
 // conclude makes sure of what was not committed, enters the books, and answers.
 func (h *Handler) conclude(ctx context.Context, l *leadership, wk *work) answer {
-	if err := h.keep(ctx, l, wk); err != nil {
+	if err := h.keep(ctx, wk); err != nil {
 		return refuse(unavailable, err.Error())
 	}
 	if err := h.prove(ctx, wk); err != nil {

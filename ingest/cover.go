@@ -78,10 +78,19 @@ func (h *Handler) cover(wk *work, c *claim) error {
 func (ho *handover) watch(wk *work, c *claim) {
 	ho.mu.Lock()
 	defer ho.mu.Unlock()
-	for i := range wk.scan.Series {
+	meet := func(i int) {
 		if s := &wk.scan.Series[i]; s.Reason == "" && s.Counts.Samples() > 0 {
 			ho.meetLocked(wk.scan.SeriesHash(i, wk.labels()), s.Counts.MinTime)
 		}
+	}
+	if !c.whole {
+		for _, i := range c.pick {
+			meet(int(i))
+		}
+		return
+	}
+	for i := range wk.scan.Series {
+		meet(i)
 	}
 }
 

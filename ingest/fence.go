@@ -75,12 +75,11 @@ type mason struct {
 
 // site is a fence under construction.
 type site struct {
-	state  fsm.Fence
-	guard  int64
-	again  bool // the turn has begun before: its batches set lines of their own
-	lines  map[uint64]int64
-	own    map[uint64]int64
-	newest int64
+	state fsm.Fence
+	guard int64
+	again bool // the turn has begun before: its batches set lines of their own
+	lines map[uint64]int64
+	own   map[uint64]int64
 }
 
 // build makes the fences of some groups.

@@ -112,7 +112,7 @@ func TestLeaderDiesDuringHandover(t *testing.T) {
 			t.Fatal(err)
 		}
 		for it := l.h.window.first(shelfKey{fsm.GroupID{Name: "g"}, "b"}); it != nil; it = l.h.window.first(it.owner) {
-			if l.h.passItem(t.Context(), l.lead, ho, it) != nil {
+			if l.h.passItem(t.Context(), ho, it) != nil {
 				break
 			}
 		}

@@ -23,13 +23,13 @@ const keptSlack = 5 * time.Second
 var errTurned = errors.New("the source has just become the current one; try again")
 
 // keep stores the share of each standby in a request, here and on another node.
-func (h *Handler) keep(ctx context.Context, l *leadership, wk *work) error {
+func (h *Handler) keep(ctx context.Context, wk *work) error {
 	for i := range wk.claims {
 		c := &wk.claims[i]
 		if c.place != stood || c.scanned && c.counts.Samples() == 0 {
 			continue
 		}
-		if err := h.keepClaim(l, wk, c); err != nil {
+		if err := h.keepClaim(wk, c); err != nil {
 			return err
 		}
 	}
@@ -38,7 +38,7 @@ func (h *Handler) keep(ctx context.Context, l *leadership, wk *work) error {
 
 // keepClaim puts a claim into the window. Whether its source is still a standby is asked under the group's lock, under
 // which passing kept samples ends as well (see pass): so nothing is left behind in a window that nobody looks into.
-func (h *Handler) keepClaim(l *leadership, wk *work, c *claim) error {
+func (h *Handler) keepClaim(wk *work, c *claim) error {
 	id := wk.keptID(c)
 	it := h.window.get(id)
 	fresh := it == nil

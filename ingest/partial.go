@@ -3,9 +3,10 @@ package ingest
 import "time"
 
 const (
-	// partialRatio is below which part of what a standby sends a current source delivers too little, and
+	// partialRatio is below which part of what a standby sends a current source delivers too little.
 	partialRatio = 0.9
-	partialTime  = time.Minute // for how long, before it is said
+	// partialTime is for how long that has to be so before it is said.
+	partialTime = time.Minute
 )
 
 // checkCoverage says aloud that a current source is alive but delivers only part of what a standby does: some of its

@@ -35,7 +35,7 @@ func (h *Handler) passKept(ctx context.Context, l *leadership, ho *handover) {
 			}
 			g.mu.Unlock()
 		}
-		switch err := h.passItem(ctx, l, ho, it); {
+		switch err := h.passItem(ctx, ho, it); {
 		case err == nil:
 		case errors.Is(err, errReplaced), ctx.Err() != nil:
 			return
@@ -69,13 +69,13 @@ func (h *Handler) explain(ho *handover) {
 }
 
 // passItem passes one kept request through the fence and enters it into the books.
-func (h *Handler) passItem(ctx context.Context, l *leadership, ho *handover, it *keptItem) error {
+func (h *Handler) passItem(ctx context.Context, ho *handover, it *keptItem) error {
 	ctx, cancel := context.WithTimeout(ctx, passTimeout)
 	defer cancel()
 	o := h.options.Load()
 	wk := newWork(&request{named: it.named, protocol: it.protocol, client: it.client, body: it.body}, o)
 	defer wk.release()
-	c, err := h.claimKept(l, wk, ho, it)
+	c, err := h.claimKept(wk, ho, it)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (h *Handler) passItem(ctx context.Context, l *leadership, ho *handover, it 
 
 // claimKept opens a kept request and makes its owner's claim. What cannot be read is waived: it was answered 202 unread, and
 // its sender would have been told 400.
-func (h *Handler) claimKept(l *leadership, wk *work, ho *handover, it *keptItem) (*claim, error) {
+func (h *Handler) claimKept(wk *work, ho *handover, it *keptItem) (*claim, error) {
 	g := ho.group
 	g.mu.Lock()
 	s, err := g.source(it.owner.source, wk.options.MaxSources)

@@ -99,29 +99,48 @@ func (s *Server) overBacklog() (name string, over bool) {
 func (s *Server) runRoom(ctx context.Context) error {
 	ticker := time.NewTicker(gateInterval)
 	defer ticker.Stop()
-	var dropped uint64 // first index of the log when something was dropped for its sake
+	var last drop
 	for {
+		var now time.Time
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case now = <-ticker.C:
 		}
 		if s.Config().Storage.WhenFull != config.DropOldest {
 			continue
 		}
 		name, over := s.overBacklog()
 		if !over {
-			// What was dropped gives space back only when the log has been compacted: one drop for each time.
-			first := s.log.Info().FirstIndex
-			if s.full() == "" || first == dropped {
+			if s.full() == "" || !last.settled(s.log.Info().FirstIndex, now) {
 				continue
 			}
-			name, dropped = s.largestLag(), first
+			name = s.largestLag()
 		}
 		if err := s.drop(ctx, name); err != nil && ctx.Err() == nil {
 			s.logger.Error("cannot drop the oldest batches", "destination", name, "err", err)
 		}
 	}
+}
+
+// dropPatience is how long compaction gets to give back what was dropped.
+const dropPatience = 3 * compactionInterval
+
+// drop is the last one that was made for the log's sake.
+type drop struct {
+	first uint64 // index of the log then
+	at    time.Time
+}
+
+// settled says whether the last drop has had its effect, and if so takes note of the next one. What is dropped gives
+// space back only when the log has been compacted. That may never come: the log is cut at a snapshot, and the next
+// one may lie above what was dropped. Waiting for it would refuse writes for ever.
+func (d *drop) settled(first uint64, now time.Time) bool {
+	if first == d.first && now.Sub(d.at) < dropPatience {
+		return false
+	}
+	*d = drop{first, now}
+	return true
 }
 
 // largestLag names the destination with the largest backlog, empty if none has any.

@@ -50,7 +50,8 @@ const (
 	drainTimeout    = 600 * time.Millisecond
 	quiesceTimeout  = 400 * time.Millisecond
 	leadTimeout     = 500 * time.Millisecond
-	shutdownTimeout = 1200 * time.Millisecond
+	shutdownTimeout = 1000 * time.Millisecond
+	farewellTimeout = 200 * time.Millisecond
 )
 
 // Server is one node: everything wired, nothing running before Run.
@@ -284,7 +285,15 @@ func (s *Server) stop(web, admin *http.Server) error {
 		s.logger.Warn("a leader's duty did not end", "err", err)
 	}
 	err := within(shutdownTimeout, s.node.Shutdown)
-	return errors.Join(err, web.Close(), admin.Close())
+	return errors.Join(err, farewell(web), farewell(admin))
+}
+
+// farewell closes a port after the answers that are being written, such as that to `cluster leave`, are out.
+func farewell(server *http.Server) error {
+	if err := within(farewellTimeout, server.Shutdown); err != nil {
+		return server.Close()
+	}
+	return nil
 }
 
 // awaitLead returns when lead has returned.

@@ -33,10 +33,12 @@ func main() {
 	flag.Int64Var(&o.backlog, "backlog", 2<<30, "bytes of the backlog before a restart and a drain")
 	flag.Int64Var(&o.joiner, "joiner", 1<<30, "bytes of the backlog that a joiner takes over")
 	flag.Parse()
-	if binary != "" {
-		os.Setenv("HIGHLANDER_BINARY", binary)
-	}
 	os.Exit(harness.OnStage(func(s *harness.Stage) {
+		if binary != "" {
+			if err := os.Setenv("HIGHLANDER_BINARY", binary); err != nil {
+				s.Fatal(err)
+			}
+		}
 		for _, scenario := range strings.Split(scenarios, ",") {
 			run, ok := map[string]func(*harness.Stage, options){"cpu": compare, "backlog": backlog, "joiner": joiner}[scenario]
 			if !ok {

@@ -1,0 +1,89 @@
+//go:build linux
+
+package faults
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownMounts marks a process whose mount namespace is its own.
+const ownMounts = "HIGHLANDER_FAULTS_MOUNTS"
+
+// Disk is a small file system of its own: ext4 on a loop device.
+type Disk struct {
+	Dir string
+}
+
+// NewDisk mounts an empty file system at dir until the end of the test. The test's process must have a mount
+// namespace of its own, so that the mount cannot outlive it.
+func NewDisk(t testing.TB, dir string, mib int) *Disk {
+	t.Helper()
+	if os.Getenv(ownMounts) == "" {
+		t.Skip("NOT TESTED: no mount namespace of its own (root is needed)")
+	}
+	image := filepath.Join(t.TempDir(), "disk.img")
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(image, nil, 0o600), os.Truncate(image, int64(mib)<<20)); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range [][]string{{"mkfs.ext4", "-q", "-F", "-m", "0", image}, {"mount", "-o", "loop", image, dir}} {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("NOT TESTED: no loop mounts here: %v: %v: %s", command, err, out)
+		}
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Errorf("unmount %s: %v", dir, err)
+		}
+	})
+	return &Disk{dir}
+}
+
+func (d *Disk) ballast() string { return filepath.Join(d.Dir, "somebody-elses-file") }
+
+// Free is the number of bytes that are left.
+func (d *Disk) Free() int64 {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(d.Dir, &fs); err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return int64(fs.Bavail) * fs.Bsize
+}
+
+// Fill lets somebody else's file take all but some bytes of what is left.
+func (d *Disk) Fill(leave int64) error {
+	f, err := os.OpenFile(d.ballast(), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	size := info.Size()
+	for step := int64(1 << 20); step >= 1024; {
+		if d.Free()-leave < step {
+			step /= 2
+			continue
+		}
+		switch err := unix.Fallocate(int(f.Fd()), 0, size, step); {
+		case err == nil:
+			size += step
+		case errors.Is(err, unix.ENOSPC):
+			step /= 2
+		default:
+			return fmt.Errorf("fill %s: %w", d.Dir, err)
+		}
+	}
+	return nil
+}
+
+// Empty gives back what Fill took.
+func (d *Disk) Empty() error { return os.Remove(d.ballast()) }

@@ -1,0 +1,260 @@
+//go:build linux
+
+package faults
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/highlander-io/highlander/test/harness"
+	"github.com/highlander-io/highlander/test/history"
+)
+
+// diskRig is a rig with small disks under some nodes, or all if none is named.
+func diskRig(t testing.TB, names ...string) (*rig, map[string]*Disk) {
+	t.Helper()
+	r := newRig(t)
+	disks := map[string]*Disk{}
+	r.cluster.Set("storage", "max_bytes", "64MiB").Set("storage", "min_free_bytes", "16MiB")
+	for _, n := range r.cluster.Nodes {
+		if len(names) > 0 && n.ID != names[0] {
+			continue
+		}
+		disks[n.ID] = NewDisk(t, n.Dir, 96)
+	}
+	r.cluster.Start().WaitReady()
+	return r, disks
+}
+
+// metric is the value of the first sample of a metric whose line begins with a text.
+func metric(n *harness.Node, prefix string) (float64, error) {
+	code, body, err := n.Get("/metrics")
+	if err != nil || code != 200 {
+		return 0, fmt.Errorf("node %s: /metrics answers %d: %v", n.ID, code, err)
+	}
+	for line := range strings.Lines(body) {
+		if rest, ok := strings.CutPrefix(line, prefix); ok {
+			fields := strings.Fields(rest)
+			return strconv.ParseFloat(fields[len(fields)-1], 64)
+		}
+	}
+	return 0, fmt.Errorf("node %s has no metric %s", n.ID, prefix)
+}
+
+const fullIn = "highlander_storage_full_in_seconds"
+
+// zero fills a node's disk until not even the room that the node gives back in need is left.
+func zero(t testing.TB, n *harness.Node, d *Disk) {
+	t.Helper()
+	harness.Eventually(t, "a full disk of "+n.ID, func() error {
+		if err := d.Fill(0); err != nil {
+			t.Fatal(err)
+		}
+		spare, err := os.Stat(filepath.Join(n.Dir, "spare"))
+		if err != nil {
+			return err
+		}
+		return unless(spare.Size() == 0 && d.Free() < 4096, func() string {
+			return fmt.Sprintf("%d bytes are free, the spare has %d", d.Free(), spare.Size())
+		})
+	})
+}
+
+// refused waits until a source is told that storage is full.
+func (r *rig) refused(s *harness.Source) {
+	r.t.Helper()
+	from := s.Failed.Load()
+	harness.Eventually(r.t, "503 for "+s.Name, func() error {
+		return unless(s.Failed.Load() > from && strings.Contains(s.Summary(), "storage is full"), s.Summary)
+	})
+}
+
+// saysFull waits until a node says that it is full, or that it is not.
+func (r *rig) saysFull(n *harness.Node, full bool) {
+	r.t.Helper()
+	harness.Eventually(r.t, fmt.Sprintf("full %v of %s", full, n.ID), func() error {
+		s, err := n.Status()
+		if err != nil {
+			return err
+		}
+		seconds, err := metric(n, fullIn)
+		if err != nil {
+			return err
+		}
+		return unless(s.Storage.Full == full && (seconds == 0) == full, func() string {
+			return fmt.Sprintf("full %v, %s %v", s.Storage.Full, fullIn, seconds)
+		})
+	})
+}
+
+// alive fails when a process has ended that nobody killed.
+func (r *rig) alive() {
+	r.t.Helper()
+	for _, n := range r.cluster.Nodes {
+		if !n.Process.Running() {
+			r.t.Fatalf("node %s has ended", n.ID)
+		}
+	}
+}
+
+// With zero bytes left on one node the sources hold, the backlog drains, that node votes, leads and starts again, and
+// after the disk was freed all goes on.
+func TestDiskOfOneNodeFull(t *testing.T) {
+	r, disks := diskRig(t, "n2")
+	full, disk := r.cluster.Nodes[1], disks["n2"]
+	a, b := r.pair()
+	r.lts.Hang()
+	r.backlog(400)
+	zero(t, full, disk)
+	r.refused(a)
+	r.refused(b)
+	r.saysFull(full, true)
+	accepted := a.Accepted.Load()
+
+	// Its vote is needed, and its own candidacy possible.
+	for range 3 {
+		old := r.cluster.Leader()
+		old.Kill()
+		r.leader(r.others(old)...)
+		old.Start().WaitReady()
+		zero(t, full, disk)
+	}
+	full.Must("cluster", "status")
+	r.cluster.Leader().Must("cluster", "transfer-leadership", "n2")
+	r.leader(full)
+	r.lts.Release()
+	r.cluster.WaitDrained("lts") // by a leader without a byte
+	if now := a.Accepted.Load(); now > accepted+2 {
+		t.Errorf("%d requests were accepted while the disk of a node was full", now-accepted)
+	}
+	full.Kill()
+	full.Start().WaitReady()
+	r.alive()
+
+	if err := disk.Empty(); err != nil {
+		t.Fatal(err)
+	}
+	r.saysFull(full, false)
+	r.answered(a)
+	r.answered(b)
+	r.alive()
+	r.finish(afterwards)
+}
+
+// backlog waits until at least that many samples wait for the LTS.
+func (r *rig) backlog(samples uint64) {
+	r.t.Helper()
+	harness.Eventually(r.t, fmt.Sprintf("a backlog of %d samples", samples), func() error {
+		d, err := r.destination(r.cluster.Leader())
+		if err != nil {
+			return err
+		}
+		return unless(d.Backlog.Samples >= samples, func() string { return fmt.Sprintf("%+v", d) })
+	})
+}
+
+// The same with no byte left anywhere, also when all nodes are killed and start on full disks.
+func TestDisksOfAllNodesFull(t *testing.T) {
+	r, disks := diskRig(t)
+	a, b := r.pair()
+	r.lts.Hang()
+	r.backlog(400)
+	for _, n := range r.cluster.Nodes {
+		zero(t, n, disks[n.ID])
+	}
+	r.refused(a)
+	for _, n := range r.cluster.Nodes {
+		n.Kill()
+	}
+	r.cluster.Start().WaitReady()
+	for _, n := range r.cluster.Nodes {
+		zero(t, n, disks[n.ID])
+		r.saysFull(n, true)
+	}
+	r.lts.Release()
+	r.cluster.WaitDrained("lts")
+	r.alive()
+	for _, n := range r.cluster.Nodes {
+		if err := disks[n.ID].Empty(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.answered(a)
+	r.answered(b)
+	r.alive()
+	r.finish(afterwards)
+}
+
+// bulk adds a source whose requests fill a log quickly.
+func (r *rig) bulk(name string, number int) *harness.Source {
+	s := r.source(name, number)
+	s.Series, s.Shards, s.Step = 20000, 4, 50*time.Millisecond
+	return s
+}
+
+// A log that reaches max_bytes: with drop_oldest what is dropped is counted, is the oldest, and new samples go on;
+// before that the metric says how long it will take.
+func TestDropOldest(t *testing.T) {
+	r := newRig(t)
+	r.cluster.Set("storage", "max_bytes", "6MiB").Set("storage", "when_full", "drop_oldest")
+	r.cluster.Start().WaitReady()
+	a := r.bulk("a", 1)
+	a.Burst(t, 2)
+	leader := r.cluster.Leader()
+	if seconds, err := metric(leader, fullIn); err != nil || seconds < 1 {
+		t.Errorf("%s is %v, %v before anything happened", fullIn, seconds, err)
+	}
+	r.lts.Down()
+	foretold := math.Inf(1)
+	for i := 0; i < 400 && r.dropped() == 0; i++ {
+		a.Burst(t, 1)
+		if seconds, err := metric(leader, fullIn); err == nil && seconds > 0 {
+			foretold = min(foretold, seconds)
+		}
+	}
+	if r.dropped() == 0 {
+		t.Fatal("nothing was dropped")
+	}
+	if math.IsInf(foretold, 1) {
+		t.Errorf("%s did not foretell anything", fullIn)
+	}
+	a.Burst(t, 3)
+	r.lts.Up()
+	r.cluster.WaitDrained("lts")
+	a.Burst(t, 3)
+	r.alive()
+	r.cluster.WaitDrained("lts")
+
+	// What is missing is no more than what was counted; and it is older than all that came after.
+	h := r.log.History()
+	missing := 0
+	rules := afterwards
+	rules.Missing = func(history.Sample) bool { missing++; return true }
+	_ = history.Check(h, rules)
+	dropped := r.dropped()
+	t.Logf("%d samples dropped, %d missing at the LTS", dropped, missing)
+	if missing > int(dropped) || missing == 0 {
+		t.Errorf("%d samples are missing, %d were counted as dropped", missing, dropped)
+	}
+	r.settle(rules)
+}
+
+// dropped is what the books say was dropped, 0 if they cannot be read at the moment.
+func (r *rig) dropped() (n uint64) {
+	for _, node := range r.cluster.Nodes {
+		if d, err := r.destination(node); err == nil {
+			sum := uint64(0)
+			for _, count := range d.Samples.Dropped {
+				sum += count
+			}
+			n = max(n, sum)
+		}
+	}
+	return n
+}
