@@ -239,6 +239,9 @@ func (s *identityScan) readSymbols(raw []byte) (lead int, err error) {
 		if n := end - start; n > 0 && table[(uint(raw[start])*5+uint(n))%watchSlots] != 0 { // as watchSlot
 			w = s.matcher.find(raw, start, n, prefixOf(raw, start, n))
 		}
+		if len(s.symbols) == symbolsMax {
+			return 0, &LimitError{"symbols", symbolsMax}
+		}
 		s.symbols = append(s.symbols, identitySymbol{span{int32(start), int32(end)}, w})
 		if pos == lead && raw[pos]>>3 == requestSymbols {
 			lead = end

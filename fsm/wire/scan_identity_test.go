@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -121,5 +123,17 @@ func TestScanIdentityAllocatesNothing(t *testing.T) {
 		}); n != 0 {
 			t.Errorf("%s: %v allocations", p, n)
 		}
+	}
+}
+
+func TestScanIdentityIsBounded(t *testing.T) {
+	raw := bytes.Repeat([]byte{requestSymbols<<3 | typeBytes, 0}, symbolsMax+1)
+	none := func(_, _ []byte) { t.Error("a series") }
+	if err := ScanIdentity(raw[2:], V2, pairs, none); err != nil {
+		t.Errorf("as many symbols as may be: %v", err)
+	}
+	var limit *LimitError
+	if err := ScanIdentity(raw, V2, pairs, none); !errors.As(err, &limit) {
+		t.Errorf("one symbol more: %v", err)
 	}
 }
