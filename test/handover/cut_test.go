@@ -7,7 +7,7 @@ import "testing"
 func TestNetworkCut(t *testing.T) {
 	ns := newNamespace(t)
 	r := startRig(t, rigOptions{nodes: 3, ns: ns})
-	_, b := r.pair(serverOptions{ns: ns}, serverOptions{})
+	_, b := r.pair(serverOptions{ns: ns})
 
 	r.act("network cut", 1)
 	ns.cut(t)
@@ -15,7 +15,7 @@ func TestNetworkCut(t *testing.T) {
 
 	r.act("the line is back", 0)
 	ns.join(t)
-	r.standby("a")
+	r.until("standby a", func(g groupStatus) bool { return g.state("a") == "standby" })
 	r.turn(b)
 	r.finish(b)
 }
@@ -24,18 +24,15 @@ func TestNetworkCut(t *testing.T) {
 // write-ahead log, then the other one dies: what it sent is kept, and only what is newer than the other one's passes.
 func TestReplay(t *testing.T) {
 	r := startRig(t, rigOptions{nodes: 1, byURL: true})
-	way := newRoad(t, r.node(0).Web)
-	a, b := r.pair(serverOptions{road: way}, serverOptions{})
+	a, b := r.pair(serverOptions{})
 
 	r.act("cut off, goes on scraping", 1)
-	way.set(true)
+	a.road.close()
 	r.turn(b)
 	before := r.covered()
 
 	r.act("comes back and sends its WAL, then the other one dies", 1)
-	way.set(false)
-	r.standby("a")
-	r.scrapes(a, 3)
+	r.join(a)
 	b.process.Kill()
 	r.turn(a)
 	r.finish(a)

@@ -5,10 +5,10 @@ import "testing"
 // Nobody is silent: a third server with a bigger weight, and then an operator, say who is to be current.
 func TestOrders(t *testing.T) {
 	r := startRig(t, rigOptions{nodes: 3, byURL: true})
-	a, b := r.pair(serverOptions{}, serverOptions{})
+	a, b := r.pair(serverOptions{})
+	c := r.server("c", 3, r.node(2), serverOptions{weight: 10})
 
 	r.act("bigger weight by URL, a third source", 1)
-	c := r.server("c", 3, r.node(2), serverOptions{weight: 10})
 	r.turn(c)
 
 	r.act("promote", 1)
@@ -24,6 +24,7 @@ func TestOrders(t *testing.T) {
 	r.turn(b)
 
 	r.act("unpin, the bigger weight by command", 1)
+	r.admin("source", "weight", group, "c", "0")
 	r.admin("source", "weight", group, "a", "20")
 	r.admin("source", "unpin", group)
 	r.turn(a)

@@ -85,16 +85,21 @@ func startRig(t *testing.T, o rigOptions) *rig {
 // serverOptions say what is special about a server.
 type serverOptions struct {
 	weight int
-	road   *road
+	shut   bool // its road is closed
 	ns     *namespace
 }
 
 // server starts a Prometheus that scrapes the target and writes to a node.
 func (r *rig) server(name string, number int, node *harness.Node, o serverOptions) *server {
 	r.t.Helper()
+	var way *road
 	address := node.Web
-	if o.road != nil {
-		address = o.road.address
+	if o.ns == nil {
+		way = newRoad(r.t, node.Web)
+		address = way.address
+	}
+	if o.shut {
+		way.close()
 	}
 	labels := harness.Map{"cluster": group}
 	params := url.Values{}
@@ -121,7 +126,7 @@ func (r *rig) server(name string, number int, node *harness.Node, o serverOption
 			},
 		}},
 	})
-	s.number = number
+	s.number, s.road = number, way
 	r.servers = append(r.servers, s)
 	return s
 }
@@ -129,15 +134,30 @@ func (r *rig) server(name string, number int, node *harness.Node, o serverOption
 // node is the i-th node, or the last one.
 func (r *rig) node(i int) *harness.Node { return r.cluster.Nodes[min(i, len(r.cluster.Nodes)-1)] }
 
-// pair starts a current server and then a standby, and lets both run for a while.
-func (r *rig) pair(a, b serverOptions) (current, standby *server) {
+// pair starts a current server and then a standby, and lets both run for a while. A server takes five seconds to its first
+// scrape, so both are started at once, and the standby's road is closed until there is a current one.
+func (r *rig) pair(a serverOptions) (current, standby *server) {
 	r.t.Helper()
 	current = r.server("a", 1, r.node(0), a)
+	standby = r.server("b", 2, r.node(1), serverOptions{shut: true})
 	r.current("a")
-	standby = r.server("b", 2, r.node(1), b)
-	r.standby("b")
-	r.scrapes(standby, 3)
+	r.join(standby)
 	return current, standby
+}
+
+// join opens a server's road and waits until it is a standby of which something is kept.
+func (r *rig) join(s *server) {
+	r.t.Helper()
+	s.road.reopen()
+	r.until("standby "+s.name, func(g groupStatus) bool { return g.state(s.name) == "standby" })
+	r.scrapes(s, 3)
+}
+
+// restart starts a server again that has ended; its road is closed until it joins.
+func (r *rig) restart(s *server) {
+	r.t.Helper()
+	s.road.close()
+	s.start()
 }
 
 // act begins a new part of the scenario, in which the counters change hands that many times.
@@ -161,14 +181,6 @@ func (r *rig) turn(s *server) {
 	r.scrapes(s, 3)
 }
 
-// back starts a server again and waits until it is a standby.
-func (r *rig) back(s *server) {
-	r.t.Helper()
-	s.start()
-	r.standby(s.name)
-	r.scrapes(s, 3)
-}
-
 // groupStatus is the group as the status document shows it.
 type groupStatus struct {
 	Name, Current string
@@ -189,6 +201,15 @@ type change struct {
 	KeptUsed         uint64 `json:"kept_used"`
 	Fenced           uint64
 	LargestGapMS     int64 `json:"largest_gap_ms"`
+}
+
+func (g groupStatus) state(source string) string {
+	for _, s := range g.Sources {
+		if s.Name == source {
+			return s.State
+		}
+	}
+	return ""
 }
 
 // group asks a running node.
@@ -224,19 +245,6 @@ func (r *rig) until(what string, ok func(groupStatus) bool) {
 func (r *rig) current(name string) {
 	r.t.Helper()
 	r.until("current source "+name, func(g groupStatus) bool { return g.Current == name })
-}
-
-// standby waits until a source is a standby.
-func (r *rig) standby(name string) {
-	r.t.Helper()
-	r.until("standby "+name, func(g groupStatus) bool {
-		for _, s := range g.Sources {
-			if s.Name == name && s.State == "standby" {
-				return true
-			}
-		}
-		return false
-	})
 }
 
 // scrapes waits until a server has scraped n more times.

@@ -34,7 +34,7 @@ func newRoad(t testing.TB, to string) *road {
 	}()
 	t.Cleanup(func() {
 		_ = l.Close()
-		r.set(true)
+		r.close()
 	})
 	return r
 }
@@ -77,14 +77,19 @@ func (r *road) leave(conns ...net.Conn) {
 	}
 }
 
-// set closes the road or opens it again.
-func (r *road) set(closed bool) {
+// close cuts whoever is on the road.
+func (r *road) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.closed = closed
-	if closed {
-		for c := range r.open {
-			_ = c.Close()
-		}
+	r.closed = true
+	for c := range r.open {
+		_ = c.Close()
 	}
+}
+
+// reopen lets everybody pass again.
+func (r *road) reopen() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = false
 }

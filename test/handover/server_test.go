@@ -26,6 +26,7 @@ type server struct {
 	number  int // of its scrapes
 	web     string
 	process *harness.Process
+	road    *road // to its node; nil in a namespace
 
 	t       testing.TB
 	command []string
@@ -53,8 +54,7 @@ func startServer(t testing.TB, name string, ns *namespace, config harness.Map, f
 		t.Fatal(err)
 	}
 	s.command = append(s.command, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(home, "data"),
-		"--web.listen-address="+s.web, "--storage.remote.flush-deadline=5s",
-		"--scrape.discovery-reload-interval=100ms") // the first scrape waits for it, 5 s by default
+		"--web.listen-address="+s.web, "--storage.remote.flush-deadline=5s")
 	s.command = append(s.command, flags...)
 	s.start()
 	return s

@@ -20,12 +20,13 @@ func TestSourceEnds(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			r := startRig(t, kind.rigOptions)
-			a, b := r.pair(serverOptions{}, serverOptions{})
+			a, b := r.pair(serverOptions{})
 
 			r.act("kill -9", 1)
 			a.process.Kill()
+			r.restart(a)
 			r.turn(b)
-			r.back(a)
+			r.join(a)
 
 			r.act("graceful stop, a→b→a", 1)
 			b.stop()
@@ -38,14 +39,13 @@ func TestSourceEnds(t *testing.T) {
 // The current server stops for 20 s and goes on: it comes back as a standby.
 func TestSourceFreezes(t *testing.T) {
 	r := startRig(t, kinds[1].rigOptions)
-	a, b := r.pair(serverOptions{}, serverOptions{})
+	a, b := r.pair(serverOptions{})
 
 	r.act("SIGSTOP for 20 s", 1)
 	_ = a.process.Signal(syscall.SIGSTOP)
 	r.scrapes(b, 20)
 	_ = a.process.Signal(syscall.SIGCONT)
-	r.standby("a")
-	r.scrapes(a, 4)
+	r.join(a)
 	r.current("b")
 	r.finish(b)
 }
