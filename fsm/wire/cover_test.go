@@ -68,6 +68,37 @@ func TestSeriesHashesDiffer(t *testing.T) {
 	}
 }
 
+// Encoders leave an empty value out; one that is written says the same.
+func TestSeriesHashOfAWrittenEmptyValue(t *testing.T) {
+	const name = "\x0a\x0e\x0a\x08__name__\x12\x02up" // a label
+	var r Request
+	if err := r.Scan([]byte("\x0a\x10"+name+"\x0a\x17"+name+"\x0a\x05\x0a\x01a\x12\x00"), V1, pairs); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Series) != 2 || len(r.Labels(1, nil)) != 2 || r.SeriesHash(0, pairs) != r.SeriesHash(1, pairs) {
+		t.Errorf("%x and %x", r.SeriesHash(0, pairs), r.SeriesHash(1, pairs))
+	}
+}
+
+// Nothing that was hashed of one body is taken for a part of the next one.
+func TestSeriesHashOfTheNextBody(t *testing.T) {
+	bodies := [][]string{{"__name__", "up", "aaa", "1"}, {"__name__", "up", "bbb", "1"}, {"__name__", "no", "aaa", "2"}}
+	for p, request := range map[Protocol]func(...[]string) []byte{V1: requestV1, V2: requestV2} {
+		var reused Request
+		for _, labels := range bodies {
+			var fresh Request
+			for _, r := range []*Request{&reused, &fresh} {
+				if err := r.Scan(request(labels), p, pairs); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if g, w := reused.SeriesHash(0, pairs), fresh.SeriesHash(0, pairs); g != w {
+				t.Errorf("%s: %q has %x, expected %x", p, labels, g, w)
+			}
+		}
+	}
+}
+
 // A 2.0 series with samples and histograms, exemplars and metadata, at each line.
 func TestCoverMixedSeries(t *testing.T) {
 	req := &writev2.Request{Symbols: []string{"", "__name__", "up", "trace_id", "abc", "Help."}, Timeseries: []writev2.TimeSeries{{

@@ -9,19 +9,23 @@ import "sync"
 func ScanIdentity(raw []byte, p Protocol, l Labels, fn func(group, source []byte)) error {
 	s := identityScans.Get().(*identityScan)
 	defer identityScans.Put(s)
+	return withProtocol(s.scan(raw, p, l, fn), p)
+}
+
+var identityScans = sync.Pool{New: func() any { return new(identityScan) }}
+
+func (s *identityScan) scan(raw []byte, p Protocol, l Labels, fn func(group, source []byte)) error {
 	s.matcher.set(l)
 	s.last = settled{}
 	pos := 0
 	if p == V2 {
 		var err error
 		if pos, err = s.readSymbols(raw); err != nil {
-			return withProtocol(err, p)
+			return err
 		}
 	}
-	return withProtocol(s.series(raw, pos, p, fn), p)
+	return s.series(raw, pos, p, fn)
 }
-
-var identityScans = sync.Pool{New: func() any { return new(identityScan) }}
 
 type identityScan struct {
 	matcher matcher
@@ -65,7 +69,7 @@ func (s *identityScan) note(r *reading, w *watched, value span, head, tail int) 
 	}
 	r.tail = tail
 	v := &s.named.values[0]
-	return !r.matched && v[1].len() > 0 && (v[0].start > 0 || s.matcher.pairs[0].Group == "")
+	return v[1].len() > 0 && (v[0].start > 0 || s.matcher.pairs[0].Group == "")
 }
 
 // settle remembers the answer that the labels noted so far give.
@@ -235,8 +239,11 @@ func (s *identityScan) readSymbols(raw []byte) (lead int, err error) {
 		if n := end - start; n > 0 && table[(uint(raw[start])*5+uint(n))%watchSlots] != 0 { // as watchSlot
 			w = s.matcher.find(raw, start, n, prefixOf(raw, start, n))
 		}
+		if len(s.symbols) == symbolsMax {
+			return 0, &LimitError{"symbols", symbolsMax}
+		}
 		s.symbols = append(s.symbols, identitySymbol{span{int32(start), int32(end)}, w})
-		if pos == lead && start-pos <= 3 && raw[pos]>>3 == requestSymbols {
+		if pos == lead && raw[pos]>>3 == requestSymbols {
 			lead = end
 		}
 		pos = end

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -111,14 +113,27 @@ func TestScanIdentityStartsAfresh(t *testing.T) {
 
 func TestScanIdentityAllocatesNothing(t *testing.T) {
 	for p, raw := range map[Protocol][]byte{V1: typicalV1(t, 100), V2: typicalV2(t, 100)} {
+		var s identityScan // not from the pool, which may be emptied at any time
 		series := 0
 		count := func(_, _ []byte) { series++ }
 		if n := testing.AllocsPerRun(50, func() {
-			if err := ScanIdentity(raw, p, pairs, count); err != nil {
+			if err := withProtocol(s.scan(raw, p, pairs, count), p); err != nil {
 				t.Fatal(err)
 			}
-		}); n >= 1 { // the pool may be emptied
+		}); n != 0 {
 			t.Errorf("%s: %v allocations", p, n)
 		}
+	}
+}
+
+func TestScanIdentityIsBounded(t *testing.T) {
+	raw := bytes.Repeat([]byte{requestSymbols<<3 | typeBytes, 0}, symbolsMax+1)
+	none := func(_, _ []byte) { t.Error("a series") }
+	if err := ScanIdentity(raw[2:], V2, pairs, none); err != nil {
+		t.Errorf("as many symbols as may be: %v", err)
+	}
+	var limit *LimitError
+	if err := ScanIdentity(raw, V2, pairs, none); !errors.As(err, &limit) {
+		t.Errorf("one symbol more: %v", err)
 	}
 }
