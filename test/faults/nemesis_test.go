@@ -15,21 +15,24 @@ import (
 	"github.com/highlander-io/highlander/test/history"
 )
 
-// roundTime is how long the nemesis goes on before everything must come to rest and fit together.
-const roundTime = 35 * time.Second
+// How long the nemesis goes on before everything must come to rest and fit together.
+const (
+	roundTime = 20 * time.Second
+	soakTime  = 60 * time.Second
+)
 
 // TestNemesis breaks things in random order, one to three at a time, under load, and mends them again.
 func TestNemesis(t *testing.T) {
-	until := time.Now()
+	until, length := time.Now(), roundTime
 	if text := os.Getenv("HIGHLANDER_SOAK"); text != "" {
 		d, err := time.ParseDuration(text)
 		if err != nil {
 			t.Fatalf("HIGHLANDER_SOAK: %v", err)
 		}
-		until = until.Add(d)
+		until, length = until.Add(d), soakTime
 	}
 	for round := 0; round == 0 || time.Now().Before(until); round++ {
-		ok := t.Run(fmt.Sprint("round", round), func(t *testing.T) { nemesisRound(t, round%2 == 1) })
+		ok := t.Run(fmt.Sprint("round", round), func(t *testing.T) { nemesisRound(t, length, round%2 == 1) })
 		if !ok {
 			return
 		}
@@ -38,7 +41,7 @@ func TestNemesis(t *testing.T) {
 
 // nemesisRound lets sources take over from each other in every second round; in the others one source stays current,
 // and order and uniqueness are held against all samples at once.
-func nemesisRound(t *testing.T, handovers bool) {
+func nemesisRound(t *testing.T, length time.Duration, handovers bool) {
 	r := newRig(t)
 	rules := history.Rules{Repeats: true, Counters: true}
 	r.cluster.Set("sources", "failover_timeout", "10m")
@@ -49,7 +52,7 @@ func nemesisRound(t *testing.T, handovers bool) {
 	r.cluster.Start().WaitReady()
 	a, b := r.pair()
 	n := &nemesis{rig: r, rand: rand.New(rand.NewPCG(r.seed, 0x666)), began: time.Now()}
-	for time.Since(n.began) < roundTime {
+	for time.Since(n.began) < length {
 		n.strike()
 	}
 	n.mend()
@@ -95,6 +98,8 @@ var faults = []struct {
 	{"delay", func(n *nemesis, v *harness.Node) {
 		n.wire.Each([]string{v.ID}, n.wire.rest(nil), Link{Delay: 100 * time.Millisecond, Jitter: 200 * time.Millisecond})
 	}},
+	{"a away", func(n *nemesis, _ *harness.Node) { n.wire.Split("a") }},
+	{"b away", func(n *nemesis, _ *harness.Node) { n.wire.Split("b") }},
 	{"kill all", func(n *nemesis, _ *harness.Node) {
 		for _, v := range n.cluster.Nodes {
 			v.Kill()
