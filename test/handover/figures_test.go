@@ -34,8 +34,6 @@ type track struct {
 	newest int64
 	last   float64 // newest value that was no stale marker
 	lastAt int64
-
-	changes int
 }
 
 // count reads samples in the order in which they arrived; what is wrong with the first of them, up to from, is not counted.

@@ -44,6 +44,8 @@ type act struct {
 	changes int
 	from    int     // samples that had arrived before
 	refused float64 // by the receiver so far, at the end
+	begun   time.Time
+	took    time.Duration // from its begin until the source had changed
 }
 
 // rigOptions say what is special about a rig.
@@ -164,7 +166,7 @@ func (r *rig) restart(s *server) {
 func (r *rig) act(name string, changes int) {
 	r.t.Helper()
 	r.endAct()
-	r.acts = append(r.acts, act{name: name, changes: changes, from: r.log.ReceivedCount()})
+	r.acts = append(r.acts, act{name: name, changes: changes, from: r.log.ReceivedCount(), begun: time.Now()})
 }
 
 func (r *rig) endAct() {
@@ -178,6 +180,8 @@ func (r *rig) endAct() {
 func (r *rig) turn(s *server) {
 	r.t.Helper()
 	r.current(s.name)
+	a := &r.acts[len(r.acts)-1]
+	a.took = time.Since(a.begun)
 	r.scrapes(s, 3)
 }
 
@@ -318,8 +322,8 @@ func (r *rig) judge(a act, f figures, refused float64) {
 	wrong(f.unordered > 0, "V3: %d samples out of order", f.unordered)
 	wrong(f.resets > 0, "V4: %d decreases of a counter", f.resets)
 	wrong(refused > 0 && !r.leaders, "V5: the receiver has refused %v samples or requests", refused)
-	r.t.Logf("FIGURES %s: %s: largest gap %s (counters at a change %s), repeated %d, false resets %d, refused %v; %d samples",
-		r.t.Name(), a.name, seconds(f.gap), seconds(f.changeGap), f.repeated, f.resets, refused, f.samples)
+	r.t.Logf("FIGURES %s: %s: largest gap %s (counters at a change %s), repeated %d, false resets %d, refused %v; %d samples, changed after %s",
+		r.t.Name(), a.name, seconds(f.gap), seconds(f.changeGap), f.repeated, f.resets, refused, f.samples, seconds(a.took))
 }
 
 // refusals is what the receiver has refused so far: samples, and requests that are not worth a sample to it.

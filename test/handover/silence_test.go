@@ -43,7 +43,9 @@ func TestSourceFreezes(t *testing.T) {
 
 	r.act("SIGSTOP for 20 s", 1)
 	_ = a.process.Signal(syscall.SIGSTOP)
-	r.scrapes(b, 20)
+	until := r.target.scrapes(b.number) + 21
+	r.turn(b)
+	r.scrapes(b, until-r.target.scrapes(b.number))
 	_ = a.process.Signal(syscall.SIGCONT)
 	r.join(a)
 	r.current("b")
