@@ -16,7 +16,7 @@ FUZZTIME ?= 10s
 SOAK_MINUTES ?= 60
 
 # Packages that run clusters of real processes.
-ON_BINARY := /test/(system|faults)$$
+ON_BINARY := /test/(system|faults|handover)$$
 
 .PHONY: build test check fmt vet lint race fuzz bench demo soak deps clean
 

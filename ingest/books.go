@@ -15,10 +15,11 @@ type sourceBooks struct {
 	duplicate uint64
 	rejected  map[string]uint64 // samples by reason
 	standby   fsm.StandbyBooks
+	name      bool // the replicated state must learn the source's name, though nothing is counted
 }
 
 func (b *sourceBooks) empty() bool {
-	return b.covered == 0 && b.duplicate == 0 && len(b.rejected) == 0 && b.standby == fsm.StandbyBooks{}
+	return !b.name && b.covered == 0 && b.duplicate == 0 && len(b.rejected) == 0 && b.standby == fsm.StandbyBooks{}
 }
 
 func (b *sourceBooks) reject(reason string, samples uint64) {
@@ -145,7 +146,7 @@ func (b *sourceBooks) addTo(gb *fsm.GroupBooks, name string) {
 		}
 		gb.Received[name] += received
 	}
-	if b.standby != (fsm.StandbyBooks{}) {
+	if b.name || b.standby != (fsm.StandbyBooks{}) {
 		if gb.Standby == nil {
 			gb.Standby = make(map[string]fsm.StandbyBooks)
 		}

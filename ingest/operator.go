@@ -6,13 +6,21 @@ import (
 	"github.com/highlander-io/highlander/fsm"
 )
 
-// CommitBooks commits what the books hold of the leader's own knowledge now and not at the next interval. With it the
-// replicated state learns the names of sources that have only ever been standbys, before an operator's command names one.
-func (h *Handler) CommitBooks(ctx context.Context) error {
-	if l := h.lead.Load(); l != nil {
-		return h.flush(ctx, l)
+// Introduce makes the replicated state know a source that has only ever been a standby, before an operator's command
+// names it: it would learn the name with the next books otherwise. A source that this leader has not seen stays unknown.
+func (h *Handler) Introduce(ctx context.Context, id fsm.GroupID, source string) error {
+	l := h.lead.Load()
+	if l == nil {
+		return nil
 	}
-	return nil
+	if g := l.known(id); g != nil {
+		g.mu.Lock()
+		if s := g.sources[source]; s != nil && !s.bystander {
+			s.books.name = true
+		}
+		g.mu.Unlock()
+	}
+	return h.flush(ctx, l)
 }
 
 // Forget drops what the leader knows of a source that an operator had the replicated state forget. What is owed

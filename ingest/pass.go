@@ -60,9 +60,15 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// explain says once what a change of source was about.
+// explain says once what a change of source was about. The leader that made the change has said it, or has died before it
+// could: whoever takes an open handover over says what it added.
 func (h *Handler) explain(ho *handover) {
 	t := ho.sum()
+	if ho.again {
+		h.log.Info("handover continued after a change of leader", "tenant", ho.group.id.Tenant, "group", ho.group.id.Name,
+			"source", ho.change.To, "epoch", ho.epoch, "kept_used", t.used)
+		return
+	}
 	h.log.Info("source changed", "tenant", ho.group.id.Tenant, "group", ho.group.id.Name, "from", ho.change.From, "source", ho.change.To,
 		"reason", ho.change.Reason, "epoch", ho.epoch, "boundary_ms", ho.state.Boundary, "kept_used", t.used, "fenced", t.fenced,
 		"largest_gap_ms", t.gap, "series", len(ho.fence.lines))
@@ -95,7 +101,11 @@ func (h *Handler) passItem(ctx context.Context, ho *handover, it *keptItem) erro
 	if !c.doubled {
 		used = c.counts.Samples() - c.covered
 	}
-	ho.count(used, c.covered)
+	fenced := c.covered
+	if ho.again {
+		fenced = 0 // what a predecessor passed on or held back is covered once more, and in its figures already
+	}
+	ho.count(used, fenced)
 	g := ho.group
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -86,10 +86,10 @@ func (s *Server) sourceOp(ctx context.Context, a sourceArguments) error {
 	default:
 		return fmt.Errorf("%w: op %q: want pin, unpin, promote, weight or forget", errBadInput, a.Op)
 	}
-	if err := s.ingest.CommitBooks(ctx); err != nil {
+	id := fsm.GroupID{Tenant: a.Tenant, Name: a.Group}
+	if err := s.ingest.Introduce(ctx, id, a.Source); err != nil {
 		return err
 	}
-	id := fsm.GroupID{Tenant: a.Tenant, Name: a.Group}
 	if err := s.propose(ctx, &fsm.SourceOp{Op: a.Op, Group: id, Source: a.Source, Weight: a.Weight, Time: time.Now().UnixMilli()}); err != nil {
 		return err
 	}
