@@ -32,22 +32,22 @@ func TestNemesis(t *testing.T) {
 		until, length = until.Add(d), soakTime
 	}
 	for round := 0; round == 0 || time.Now().Before(until); round++ {
-		ok := t.Run(fmt.Sprint("round", round), func(t *testing.T) { nemesisRound(t, length, round%2 == 1) })
+		ok := t.Run(fmt.Sprint("round", round), func(t *testing.T) { nemesisRound(t, length, round%2 == 0) })
 		if !ok {
 			return
 		}
 	}
 }
 
-// nemesisRound lets sources take over from each other in every second round; in the others one source stays current,
-// and order and uniqueness are held against all samples at once.
+// nemesisRound lets sources take over from each other in the first round and every second after it; in the others one source stays current,
+// and nothing of the other may arrive.
 func nemesisRound(t *testing.T, length time.Duration, handovers bool) {
 	r := newRig(t)
 	rules := history.Rules{Repeats: true, Counters: true}
 	r.cluster.Set("sources", "failover_timeout", "10m")
 	if handovers {
 		r.cluster.Set("sources", "failover_timeout", "2s")
-		r.handovers, rules = true, afterwards
+		rules = afterwards
 	}
 	r.cluster.Start().WaitReady()
 	a, b := r.pair()
