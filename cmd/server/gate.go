@@ -42,11 +42,15 @@ func (s *Server) runGate(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		if reason := s.refusal(); reason != nil {
-			s.gate.Store(&reason)
-		} else {
-			s.gate.Store(nil)
-		}
+		s.lookAtGate()
+	}
+}
+
+func (s *Server) lookAtGate() {
+	if reason := s.refusal(); reason != nil {
+		s.gate.Store(&reason)
+	} else {
+		s.gate.Store(nil)
 	}
 }
 

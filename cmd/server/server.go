@@ -357,6 +357,8 @@ func (s *Server) lead(ctx context.Context) {
 	defer cancel(nil)
 	defer context.AfterFunc(s.leadCtx, func() { cancel(errStopping) })()
 
+	s.lookAtGate() // what it said last may be older than the state that this node has just caught up with
+
 	var group sync.WaitGroup
 	duty := func(name string, run func(context.Context) error) {
 		group.Go(func() {
