@@ -193,19 +193,6 @@ func (r *rig) others(not *harness.Node) (others []*harness.Node) {
 	return others
 }
 
-// current waits until a node says that the group has that current source.
-func (r *rig) current(n *harness.Node, source string) {
-	r.t.Helper()
-	harness.Eventually(r.t, "current source "+source, func() error {
-		s, err := n.Status()
-		if err != nil {
-			return err
-		}
-		g, _ := s.Group("g")
-		return unless(g.Current == source, func() string { return fmt.Sprintf("%+v", g) })
-	})
-}
-
 // destination is the LTS as a node sees it.
 func (r *rig) destination(n *harness.Node) (harness.Destination, error) {
 	s, err := n.Status()
