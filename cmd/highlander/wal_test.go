@@ -186,3 +186,11 @@ func TestHandoverBoundsAgree(t *testing.T) {
 		t.Errorf("configuration: %s, %s; log: %s, %d", config.HandoverMarginMax, config.HandoverWindowBytesMax, fsm.MarginMax, fsm.WindowBytesMax)
 	}
 }
+
+func TestEveryKindHasAName(t *testing.T) {
+	for kind := fsm.KindBatch; kind <= fsm.KindFenceEnd; kind++ {
+		if name := kindName(kind); strings.HasPrefix(name, "kind ") {
+			t.Errorf("kind %d is shown as %q", kind, name)
+		}
+	}
+}

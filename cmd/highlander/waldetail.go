@@ -132,6 +132,8 @@ func kindName(k fsm.Kind) string {
 		return "books"
 	case fsm.KindCluster:
 		return "cluster"
+	case fsm.KindFenceEnd:
+		return "fence-end"
 	default:
 		return fmt.Sprintf("kind %d", k)
 	}
