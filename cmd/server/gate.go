@@ -119,7 +119,7 @@ func (s *Server) runRoom(ctx context.Context) error {
 			if s.full() == "" || !last.settled(s.log.Info().FirstIndex, now) {
 				continue
 			}
-			name = s.largestLag()
+			name, _ = s.largestBacklog()
 		}
 		if err := s.drop(ctx, name); err != nil && ctx.Err() == nil {
 			s.logger.Error("cannot drop the oldest batches", "destination", name, "err", err)
@@ -147,15 +147,14 @@ func (d *drop) settled(first uint64, now time.Time) bool {
 	return true
 }
 
-// largestLag names the destination with the largest backlog, empty if none has any.
-func (s *Server) largestLag() (name string) {
-	var most uint64
+// largestBacklog is the destination that lags most, and by how many bytes; no name if none lags.
+func (s *Server) largestBacklog() (name string, bytes uint64) {
 	for _, destination := range s.state.Destinations() {
-		if destination.Backlog.Bytes > most {
-			name, most = destination.Name, destination.Backlog.Bytes
+		if destination.Backlog.Bytes > bytes {
+			name, bytes = destination.Name, destination.Backlog.Bytes
 		}
 	}
-	return name
+	return name, bytes
 }
 
 // dropShare is the part of a backlog that is dropped at once: enough that dropping does not become the normal

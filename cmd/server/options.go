@@ -50,7 +50,6 @@ func ingestOptions(c *config.Config) ingest.Options {
 			FailoverTimeout: time.Duration(c.Sources.FailoverTimeout),
 			PreemptAfter:    time.Duration(c.Sources.PreemptAfter),
 			MaxLag:          time.Duration(c.Sources.MaxLag),
-			RequestWeight:   c.Sources.RequestWeight == config.WeightAccept,
 		},
 		Margin:         time.Duration(c.Handover.Margin),
 		ClockSkewGuard: time.Duration(c.Handover.ClockSkewGuard),

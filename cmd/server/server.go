@@ -148,7 +148,9 @@ func (s *Server) openLog() error {
 		Fatal:       s.fatal,
 	})
 	s.storage = newStorage(c.Storage.Path, int64(c.Storage.MaxBytes), int64(c.Storage.MinFreeBytes),
-		func() int64 { return s.log.Info().Bytes }, s.largestBacklog, s.options.Logger.With("component", "storage"))
+		func() int64 { return s.log.Info().Bytes },
+		func() uint64 { _, bytes := s.largestBacklog(); return bytes },
+		s.options.Logger.With("component", "storage"))
 	return s.storage.Open(time.Now())
 }
 

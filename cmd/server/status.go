@@ -233,11 +233,3 @@ func (s *Server) bookWarnings() []string {
 	}
 	return list
 }
-
-// largestBacklog is the backlog of the destination that lags most, in bytes.
-func (s *Server) largestBacklog() (most uint64) {
-	for _, destination := range s.state.Destinations() {
-		most = max(most, destination.Backlog.Bytes)
-	}
-	return most
-}
