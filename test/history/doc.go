@@ -1,5 +1,6 @@
 // Package history records what sources sent, what they were answered and what long-term storage received, and
-// checks afterwards that the three fit together.
+// checks afterwards that the three fit together; and what operators asked and were shown, and checks that it is
+// linearizable.
 //
 // Flow: fake sources and a fake LTS (package harness) write into one Log while faults are injected; when
 // everything has come to rest, Check reads the recorded History and names every violation. Check is pure: the
@@ -16,11 +17,20 @@
 //	H6 two sources one timestamp of a series comes from one source
 //	H7 decreased   the value of a series does not fall at first delivery
 //
+// Linear does the same with a Record of Calls, commands about the sources of a group and reads of its status on any
+// node (calls.go): there must be one order of all events, changes of source included, that explains every answer.
+//
+//	H8 turns  each epoch has one current source, on every node, and continues the one before
+//	H9 linear each call happens at one instant between question and answer: nothing acknowledged is undone, no read shows
+//	          an earlier state unless it is marked stale, and then one that once was
+//
 // Which of them a scenario must keep is in Rules: after a change of leader a bounded tail may be sent again
 // (H5 does not hold), and where standby samples fill a gap H3 does not.
 //
 // Decisions: a sample is known by series, time and value, and sources give different values to the same series
 // and time, so the history needs no sequence of its own and the LTS nothing but what the protocol carries.
+// Changes of source happen by themselves, so they are events of which only the effect is known; reads bound when, the
+// rest is Porcupine's to search.
 // Recording whole requests with all their answers was preferred to recording an outcome per sample: what is
 // uncertain (5xx, no answer) and what is certain can then be told apart by the checker instead of by whoever records.
 package history
