@@ -58,24 +58,31 @@ func (wk *work) pending() iter.Seq[*claim] {
 	}
 }
 
-// propose cuts a claim into batches and hands them to the log, unless it was accepted before.
-func (h *Handler) propose(ctx context.Context, wk *work, c *claim) {
-	if len(c.parts) == 0 {
-		if err := wk.cut(c); err != nil {
+// prepare makes the bodies to store of a claim, without what the fence holds back. What is left pending is to be proposed.
+func (h *Handler) prepare(wk *work, c *claim) {
+	if err := wk.cut(c); err != nil {
+		c.fail(err)
+		return
+	}
+	if c.fence != nil {
+		if err := h.cover(wk, c); err != nil {
 			c.fail(err)
 			return
 		}
-		if c.fence != nil {
-			if err := h.cover(wk, c); err != nil {
-				c.fail(err)
-				return
-			}
-			if len(c.parts) == 0 {
-				c.place = waived
-				return
-			}
+		if len(c.parts) == 0 {
+			c.place = waived
+			return
 		}
-		c.id = wk.requestID(c)
+	}
+	c.id = wk.requestID(c)
+}
+
+// propose hands the batches of a claim to the log, unless it was accepted before.
+func (h *Handler) propose(ctx context.Context, wk *work, c *claim) {
+	if len(c.parts) == 0 {
+		if h.prepare(wk, c); c.place != pending {
+			return
+		}
 	}
 	switch h.advice(c) {
 	case fsm.Duplicate:
@@ -121,7 +128,7 @@ func (h *Handler) advice(c *claim) fsm.Verdict {
 // cut makes the bodies to store. A body is kept as it came unless a replica label must go, a series was refused, it is
 // shared between sources, or it is too large for one entry.
 func (wk *work) cut(c *claim) error {
-	if c.whole && !wk.scan.Replica && len(wk.request.body) <= fsm.MaxBodyBytes {
+	if c.asCame = c.whole && !wk.scan.Replica && len(wk.request.body) <= fsm.MaxBodyBytes; c.asCame {
 		c.parts = append(c.parts, wire.Part{Body: wk.request.body, Counts: c.counts})
 		return nil
 	}

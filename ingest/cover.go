@@ -97,28 +97,32 @@ func (ho *handover) watch(wk *work, c *claim) {
 // coverPart covers one body that would be stored otherwise. What is stored is covered, not what came: so a request that is
 // shared between sources, or whose replica labels must go, needs no way of its own.
 func (h *Handler) coverPart(wk *work, c *claim, part wire.Part) error {
-	line := c.fence.fence.line
+	line, seen := c.fence.fence.line, c.fence.meet
 	if c.fromKept {
 		line = c.fence.fence.keptLine
+		seen = func(hash uint64, first int64) {
+			c.stored = append(c.stored, hash)
+			c.fence.meet(hash, first)
+		}
 	}
-	size, err := wire.DecodedLen(part.Body)
-	if err != nil {
-		return err
+	scan := &wk.scan
+	if c.asCame {
+		if !wk.raw.charge(wk.raw.charged + int64(len(wk.raw.b))) { // for what is left of it
+			return errors.New(overloaded)
+		}
+	} else {
+		raw, err := h.decodePart(part)
+		if err != nil {
+			return err
+		}
+		defer raw.release()
+		scan = &wk.second
+		scan.MaxStored = fsm.MaxBodyBytes
+		if err := scan.Scan(raw.b, wk.request.protocol, wk.labels()); err != nil {
+			return err
+		}
 	}
-	raw := newBuffer(&h.budget)
-	defer raw.release()
-	if !raw.charge(2 * int64(size)) {
-		return errors.New(overloaded)
-	}
-	if raw.b, err = wire.Decompress(raw.b, part.Body, size); err != nil {
-		return err
-	}
-	scan := &wk.second
-	scan.MaxStored = fsm.MaxBodyBytes
-	if err := scan.Scan(raw.b, wk.request.protocol, wk.labels()); err != nil {
-		return err
-	}
-	out, covered, err := scan.Cover(wk.uncovered[:0], wk.labels(), line, c.fence.meet)
+	out, covered, err := scan.Cover(wk.uncovered[:0], wk.labels(), line, seen)
 	if err != nil {
 		return err
 	}
@@ -128,6 +132,8 @@ func (h *Handler) coverPart(wk *work, c *claim, part wire.Part) error {
 		return nil
 	}
 	c.covered += covered
+	scan = &wk.second
+	scan.MaxStored = fsm.MaxBodyBytes
 	if err := scan.Scan(out, wk.request.protocol, wk.labels()); err != nil {
 		return err
 	}
@@ -137,6 +143,24 @@ func (h *Handler) coverPart(wk *work, c *claim, part wire.Part) error {
 	parts, err := scan.Parts(nil, false, true, fsm.MaxBodyBytes)
 	c.parts = append(c.parts, parts...)
 	return err
+}
+
+// decodePart decodes a body that would be stored; the buffer has room for what is left of it, too.
+func (h *Handler) decodePart(part wire.Part) (*buffer, error) {
+	size, err := wire.DecodedLen(part.Body)
+	if err != nil {
+		return nil, err
+	}
+	raw := newBuffer(&h.budget)
+	if !raw.charge(2 * int64(size)) {
+		raw.release()
+		return nil, errors.New(overloaded)
+	}
+	if raw.b, err = wire.Decompress(raw.b, part.Body, size); err != nil {
+		raw.release()
+		return nil, err
+	}
+	return raw, nil
 }
 
 // uncoveredPooledMax is the largest buffer of covered bodies that a desk keeps.

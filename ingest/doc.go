@@ -17,7 +17,8 @@
 //	             another node; they leave it when the slowest pace of the current source has passed them by the margin
 //	elect.go     the change is proposed, with a handover in front of the new source's live requests: they wait
 //	fence.go     one pass over the log gives, per series, up to where it was delivered
-//	pass.go      what is kept of the new source goes through the fence into the log, in order of arrival; then it opens
+//	pass.go      what is kept of the new source goes through the fence into the log, several at once but never two that
+//	             share a series (passage.go), so each series keeps its order; then it opens
 //	cover.go     live requests go through the fence until the new source has passed it for a margin (handover.go, over)
 //	account.go   what became of it, for the history
 //	collect.go   a new leader asks the members for what they keep, builds open fences again, and goes on
@@ -42,7 +43,8 @@
 //     for the time in which the gate refused everybody.
 //   - I12: what a standby was answered 202 for is in the windows of two nodes, where there are several voters, until the
 //     current source has delivered it, it is used, or its source has been silent for forget_after (said and counted).
-//   - I13: samples of a source's turn go into the log in the order in which they were sent: kept ones first, then live ones.
+//   - I13: samples of a source's turn go into the log in the order in which they were sent, each series for itself: kept ones
+//     first, then live ones. No two kept requests that share a series are on their way into the log at the same time.
 //     Nothing is put into a window that has been passed on: both ask who is current under the group's lock.
 //   - I14: nothing at or below the line of its series is accepted while a fence is open. A fence depends only on the log, so
 //     every leader derives the same one; lines of the present turn hold for kept samples alone.
@@ -81,8 +83,12 @@
 //   - A handover is put in front of the new source before the change is proposed, so a request that finds its source
 //     current also finds the handover. Without one the way of a request is one look at a pointer. Rejected: asking the state
 //     for open fences per request, which takes its lock.
-//   - Kept samples are passed on one request after the other. Several in flight would be faster, but one that fails among
-//     others that commit could only be sent behind them, out of order.
+//   - Kept requests that share a series go one after the other. Rejected: to rely on Raft's order of proposals, since one
+//     that was refused (a full queue, a transfer of leadership that came to nothing, a leadership lost and won again) may be
+//     followed by one that commits, and could then only be sent behind it; and a sequence number for Apply to check, which
+//     is a format of its own and buys nothing: a large source's requests hardly ever share a series, and a small one has few.
+//   - What a member offers only after younger requests of the source were passed on is given up, and said: it could only
+//     follow them.
 //   - What is covered are the bodies that would be stored, not the one that came, so split, cut and stripped requests need
 //     no way of their own. It costs decoding twice, only below the fence.
 //   - All batches from Fence.From on set lines. Rejected: only those whose newest time is above the boundary less the margin:

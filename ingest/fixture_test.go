@@ -38,7 +38,7 @@ type memNode struct {
 	mu        sync.Mutex
 	index     uint64
 	entries   [][]byte
-	before    func(entry []byte) error // may propose itself; an error is the fate of the entry
+	before    func(entry []byte) error // may propose itself; an error is the fate of the entry, which commits if it is errUnheard
 	uncertain bool                     // entries are applied, but nobody learns of it
 	confirms  int
 	confirm   error
@@ -52,7 +52,10 @@ type settled struct {
 
 func (s settled) Wait(context.Context) (any, uint64, error) { return s.response, s.index, s.err }
 
-var errNotCommitted = errors.New("not committed")
+var (
+	errNotCommitted = errors.New("not committed")
+	errUnheard      = errors.New("committed, but nobody hears of it")
+)
 
 func (n *memNode) IsLeader() bool { return !n.follower.Load() }
 
@@ -61,7 +64,11 @@ func (n *memNode) Propose(entry []byte, _ time.Duration) Future {
 	before := n.before
 	n.mu.Unlock()
 	if before != nil {
-		if err := before(entry); err != nil {
+		switch err := before(entry); {
+		case errors.Is(err, errUnheard):
+			n.apply(entry)
+			return settled{err: err}
+		case err != nil:
 			return settled{err: err}
 		}
 	}

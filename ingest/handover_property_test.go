@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -23,6 +24,78 @@ func TestHandoverProperty(t *testing.T) {
 		c.run(time.Minute, proms...)
 		c.check(proms[0].interval+guard, proms...)
 	})
+}
+
+// Any of the kept requests that are on their way at once may fail, for certain or not, while those behind them commit; then
+// they are tried again, by this leader or by the next one. Nothing may be missing, come twice or out of order for that.
+func TestPassageProperty(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		c := newColony(drawn{t, rt}, 3)
+		proms := drawProms(rt, 3)
+		c.run(time.Duration(rapid.IntRange(40, 100).Draw(rt, "warm"))*time.Second, proms...)
+		ho := c.depose(proms)
+		fails := rapid.IntRange(1, 4).Draw(rt, "fails")
+		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))
+		c.log.before = func(entry []byte) error {
+			if !isKept(entry) || fails == 0 || random.IntN(4) > 0 {
+				return nil
+			}
+			fails--
+			return []error{errNotCommitted, errUnheard}[random.IntN(2)]
+		}
+		p := c.leading().h.newPassage(ho)
+		for range rapid.IntRange(1, 4).Draw(rt, "tries") {
+			if p.pass(t.Context()) == nil {
+				break
+			}
+		}
+		if rapid.Bool().Draw(rt, "next leader") {
+			c.crash((c.leader + 1) % 3)
+		} else {
+			c.leading().h.passKept(t.Context(), ho)
+		}
+		c.run(time.Minute, proms...)
+		c.check(proms[0].interval+guard, proms...)
+	})
+}
+
+// depose kills the current source and builds the fence of its successor, but passes nothing on.
+func (c *colony) depose(proms []*prom) *handover {
+	c.Helper()
+	g := c.state()
+	for _, p := range proms {
+		if p.name == g.Current {
+			p.kill()
+		}
+	}
+	l := c.leading()
+	for range 1000 {
+		if c.state().Epoch > g.Epoch {
+			break
+		}
+		c.clock.advance(500 * time.Millisecond)
+		for _, p := range proms {
+			p.step(c)
+		}
+		l.h.tick(c.Context(), l.lead)
+	}
+	ho := l.h.due(l.lead.known(fsm.GroupID{Name: "g"}))
+	if ho == nil {
+		c.Fatal("nobody took over")
+	}
+	if err := l.h.build(c.Context(), []*handover{ho}); err != nil {
+		c.Fatal(err)
+	}
+	return ho
+}
+
+// isKept says whether an entry is a batch of what was kept.
+func isKept(entry []byte) bool {
+	if kind, err := fsm.PeekKind(entry); err != nil || kind != fsm.KindBatch {
+		return false
+	}
+	batch, err := fsm.DecodeBatch(entry)
+	return err == nil && batch.Flags&fsm.FlagKept != 0
 }
 
 // drawn fails the drawn case and not the whole test, so that it is made smaller.

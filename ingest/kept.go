@@ -125,6 +125,13 @@ func (w *window) first(key shelfKey) *keptItem {
 	return nil
 }
 
+// shelf returns the items of a source by arrival.
+func (w *window) shelf(key shelfKey) []*keptItem {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.shelves[key])
+}
+
 // release drops what arrived before a time, in Unix microseconds, and returns it.
 func (w *window) release(key shelfKey, before int64) []*keptItem {
 	w.mu.Lock()

@@ -18,35 +18,26 @@ const (
 // errReplaced ends passing: another source has become current.
 var errReplaced = errors.New("ingest: the source was replaced")
 
-// passKept passes on what was kept of the new source, in the order of arrival, then opens the handover to live requests.
-// Both ends are under the group's lock: what is put into the window at the same time is either passed on here, or told that
-// its source is current.
+// passKept passes on what was kept of the new source, in the order of arrival of each series, then opens the handover to
+// live requests.
 func (h *Handler) passKept(ctx context.Context, ho *handover) {
-	g := ho.group
-	key := shelfKey{g.id, ho.change.To}
+	p := h.newPassage(ho)
 	for {
-		it := h.window.first(key)
-		if it == nil {
-			g.mu.Lock()
-			if it = h.window.first(key); it == nil {
-				g.open(ho, h.now())
-				g.mu.Unlock()
-				break
-			}
-			g.mu.Unlock()
-		}
-		switch err := h.passItem(ctx, ho, it); {
+		switch err := p.pass(ctx); {
 		case err == nil:
+			if p.open() {
+				h.explain(ho)
+				return
+			}
 		case errors.Is(err, errReplaced), ctx.Err() != nil:
 			return
 		default:
-			h.log.Warn("kept samples are not passed on yet", "tenant", g.id.Tenant, "group", g.id.Name, "source", key.source, "err", err)
+			h.log.Warn("kept samples are not passed on yet", "tenant", p.key.group.Tenant, "group", p.key.group.Name, "source", p.key.source, "err", err)
 			if !pause(ctx, passPause) {
 				return
 			}
 		}
 	}
-	h.explain(ho)
 }
 
 func pause(ctx context.Context, d time.Duration) bool {
@@ -74,48 +65,6 @@ func (h *Handler) explain(ho *handover) {
 		"largest_gap_ms", t.gap, "series", len(ho.fence.lines))
 }
 
-// passItem passes one kept request through the fence and enters it into the books.
-func (h *Handler) passItem(ctx context.Context, ho *handover, it *keptItem) error {
-	ctx, cancel := context.WithTimeout(ctx, passTimeout)
-	defer cancel()
-	o := h.options.Load()
-	wk := newWork(&request{named: it.named, protocol: it.protocol, client: it.client, body: it.body}, o)
-	defer wk.release()
-	c, err := h.claimKept(wk, ho, it)
-	if err != nil {
-		return err
-	}
-	if c.place == pending {
-		h.propose(ctx, wk, c)
-	}
-	if c.place == pending {
-		h.await(ctx, wk, c)
-	}
-	switch c.place {
-	case failed:
-		return errors.New(c.failure)
-	case pending, stood:
-		return errReplaced
-	}
-	used := uint64(0)
-	if !c.doubled {
-		used = c.counts.Samples() - c.covered
-	}
-	fenced := c.covered
-	if ho.again {
-		fenced = 0 // what a predecessor passed on or held back is covered once more, and in its figures already
-	}
-	ho.count(used, fenced)
-	g := ho.group
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if h.window.remove(it) {
-		c.enter(&c.source.books)
-		it.book.use(&c.source.books, it.share)
-	}
-	return nil
-}
-
 // claimKept opens a kept request and makes its owner's claim. What cannot be read is waived: it was answered 202 unread, and
 // its sender would have been told 400.
 func (h *Handler) claimKept(wk *work, ho *handover, it *keptItem) (*claim, error) {
@@ -128,7 +77,7 @@ func (h *Handler) claimKept(wk *work, ho *handover, it *keptItem) (*claim, error
 	}
 	c := wk.add()
 	c.group, c.source, c.epoch, c.bytes = g, s, ho.epoch, it.share
-	c.fence, c.fromKept = ho, true
+	c.fence, c.fromKept, c.stored = ho, true, c.stored[:0]
 	if a, ok := h.open(wk); !ok {
 		if a.outcome == unavailable {
 			return nil, errors.New(a.reason)

@@ -54,6 +54,7 @@ type claim struct {
 	fence    *handover // of the source's turn, if it is open
 	fromKept bool      // kept before, and passed on now
 	covered  uint64    // samples that the fence held back
+	stored   []uint64  // from kept: SeriesHash of what is stored
 	scanned  bool      // counts are known to be all there is
 	kept     *keptItem // of a standby's
 
@@ -63,6 +64,7 @@ type claim struct {
 	proven  bool // the log itself has said that the source is not current
 	doubled bool // accepted before
 	parts   []wire.Part
+	asCame  bool // the body as it came is its only part
 	id      fsm.RequestID
 	futures []Future
 	failure string // why it is unavailable
@@ -142,7 +144,15 @@ func (c *claim) clear() {
 	clear(c.futures)
 	clear(c.rejects)
 	clear(c.parts)
-	*c = claim{pick: c.pick[:0], futures: c.futures[:0], rejects: c.rejects[:0], parts: c.parts[:0]}
+	*c = claim{pick: c.pick[:0], stored: c.stored[:0], futures: c.futures[:0], rejects: c.rejects[:0], parts: c.parts[:0]}
+}
+
+// rawBytes is the decoded body; nil while it is closed.
+func (wk *work) rawBytes() []byte {
+	if wk.raw == nil {
+		return nil
+	}
+	return wk.raw.b
 }
 
 // add appends an empty claim. Pointers to earlier ones are invalid afterwards.
