@@ -40,7 +40,7 @@ func PeekKind(entry []byte) (Kind, error) {
 		return 0, fmt.Errorf("%w: entry has version %d, this build reads %d", ErrVersion, entry[0], Version)
 	}
 	kind := Kind(entry[1])
-	if kind < KindBatch || kind > KindFenceEnd {
+	if kind < KindBatch || int(kind) >= len(commands) {
 		return 0, fmt.Errorf("%w: %d", ErrKind, kind)
 	}
 	return kind, nil
@@ -130,28 +130,18 @@ func DecodeBatch(entry []byte) (Batch, error) {
 // command is every kind but a batch.
 type command interface{ check() error }
 
-func newCommand(kind Kind) command {
-	switch kind {
-	case KindElect:
-		return new(Elect)
-	case KindSource:
-		return new(SourceOp)
-	case KindDestination:
-		return new(DestinationOp)
-	case KindCursor:
-		return new(Cursor)
-	case KindDeadLetter:
-		return new(DeadLetter)
-	case KindLetterOp:
-		return new(LetterOp)
-	case KindBooks:
-		return new(Books)
-	case KindCluster:
-		return new(ClusterOp)
-	case KindFenceEnd:
-		return new(FenceEnd)
-	}
-	return nil
+// commands are the kinds that this build knows, and what their entries are decoded into.
+var commands = []func() command{
+	KindBatch:       nil, // binary, see header
+	KindElect:       func() command { return new(Elect) },
+	KindSource:      func() command { return new(SourceOp) },
+	KindDestination: func() command { return new(DestinationOp) },
+	KindCursor:      func() command { return new(Cursor) },
+	KindDeadLetter:  func() command { return new(DeadLetter) },
+	KindLetterOp:    func() command { return new(LetterOp) },
+	KindBooks:       func() command { return new(Books) },
+	KindCluster:     func() command { return new(ClusterOp) },
+	KindFenceEnd:    func() command { return new(FenceEnd) },
 }
 
 func kindOf(c any) (Kind, bool) {
@@ -217,7 +207,7 @@ func Decode(entry []byte) (Kind, any, error) {
 		}
 		return kind, &b, nil
 	}
-	c := newCommand(kind)
+	c := commands[kind]()
 	if l, ok := c.(*DeadLetter); ok {
 		err = l.parse(entry)
 	} else {

@@ -9,9 +9,6 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// FeatureLevel is the highest feature level this build supports: 1 is everything in this package.
-const FeatureLevel = 1
-
 // Why a command was not applied. The text that wraps them says what would have been right.
 var (
 	ErrEpoch     = errors.New("the group's epoch is another one")           // Elect: somebody was faster
@@ -206,7 +203,7 @@ func (f *FSM) command(index uint64, entry []byte) (any, error) {
 		return nil, err
 	}
 	if op, ok := c.(*ClusterOp); ok && op.FeatureLevel > FeatureLevel {
-		return nil, fmt.Errorf("feature level %d: this build supports %d", op.FeatureLevel, FeatureLevel)
+		return nil, tooOld(op.FeatureLevel)
 	}
 	if err := f.operate(index, c); err != nil {
 		return err, nil
@@ -247,6 +244,11 @@ func (f *FSM) applyCluster(c *ClusterOp) error {
 	}
 	f.featureLevel = max(f.featureLevel, c.FeatureLevel)
 	return nil
+}
+
+// tooOld is why a build does not go on in a cluster whose members have agreed on more than it knows.
+func tooOld(level uint64) error {
+	return fmt.Errorf("%w: the cluster has agreed on feature level %d, this build supports %d: start a newer version", ErrVersion, level, FeatureLevel)
 }
 
 // Applied returns the index of the last command or configuration applied. Barriers and no-ops do not count: Raft does not

@@ -63,7 +63,7 @@ func decodeState(data []byte) (state, error) {
 		return state{}, fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}
 	if s.featureLevel > FeatureLevel {
-		return state{}, fmt.Errorf("%w: feature level %d, this build supports %d", ErrVersion, s.featureLevel, FeatureLevel)
+		return state{}, tooOld(s.featureLevel)
 	}
 	return s, nil
 }
