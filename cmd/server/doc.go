@@ -23,4 +23,6 @@
 //     same on every node by construction.
 //   - The estimate of when storage is full uses the growth of the backlog and not of the log, which grows and
 //     shrinks by whole segments while nothing is wrong.
+//   - A build with the tag seams can do without guards, with another clock, and as a later version; tests of the built
+//     binary need that. Configuration could not be trusted to leave it alone, so the shipped binary does not have it.
 package server

@@ -56,5 +56,5 @@ func (s *Server) raiseFeatureLevel(ctx context.Context, members []cluster.Member
 	if common <= s.state.FeatureLevel() {
 		return nil
 	}
-	return s.propose(ctx, &fsm.ClusterOp{FeatureLevel: common, Time: time.Now().UnixMilli()})
+	return s.propose(ctx, &fsm.ClusterOp{FeatureLevel: common, Time: s.options.Now().UnixMilli()})
 }

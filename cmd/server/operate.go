@@ -90,7 +90,7 @@ func (s *Server) sourceOp(ctx context.Context, a sourceArguments) error {
 	if err := s.ingest.Introduce(ctx, id, a.Source); err != nil {
 		return err
 	}
-	if err := s.propose(ctx, &fsm.SourceOp{Op: a.Op, Group: id, Source: a.Source, Weight: a.Weight, Time: time.Now().UnixMilli()}); err != nil {
+	if err := s.propose(ctx, &fsm.SourceOp{Op: a.Op, Group: id, Source: a.Source, Weight: a.Weight, Time: s.options.Now().UnixMilli()}); err != nil {
 		return err
 	}
 	if a.Op == "forget" {
@@ -141,7 +141,7 @@ func (s *Server) destinationOp(ctx context.Context, a destinationArguments) erro
 	default:
 		return fmt.Errorf("%w: op %q: want pause, resume, skip or forget", errBadInput, a.Op)
 	}
-	return s.propose(ctx, &fsm.DestinationOp{Op: a.Op, Name: a.Name, Time: time.Now().UnixMilli()})
+	return s.propose(ctx, &fsm.DestinationOp{Op: a.Op, Name: a.Name, Time: s.options.Now().UnixMilli()})
 }
 
 func (s *Server) knownDestination(name string) error {
@@ -186,7 +186,7 @@ func (s *Server) letterOp(ctx context.Context, a letterArguments) error {
 	case a.Op == "replay" && a.ID == "":
 		return fmt.Errorf("%w: id: want the ID of a dead letter, see `highlander dead-letter list`", errBadInput)
 	case a.Op == "replay", a.Op == "purge":
-		return s.propose(ctx, &fsm.LetterOp{Op: a.Op, ID: a.ID, Time: time.Now().UnixMilli()})
+		return s.propose(ctx, &fsm.LetterOp{Op: a.Op, ID: a.ID, Time: s.options.Now().UnixMilli()})
 	}
 	return fmt.Errorf("%w: op %q: want replay or purge", errBadInput, a.Op)
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"strings"
-	"time"
 
 	"github.com/highlander-io/highlander/config"
 )
@@ -19,7 +18,7 @@ func (s *Server) Reload() error {
 		return err
 	}
 	s.metrics.reloadOK.Set(1)
-	s.metrics.reloadTime.Set(float64(time.Now().UnixNano()) / 1e9)
+	s.metrics.reloadTime.Set(float64(s.options.Now().UnixNano()) / 1e9)
 	return nil
 }
 

@@ -36,10 +36,23 @@ type Options struct {
 	Rejoin  bool
 	Version string
 	Logger  *slog.Logger
+	// Now is the wall clock; nil: time.Now. How long something takes is measured by the monotonic part of its times.
+	Now func() time.Time
 	// Fatal ends the process after a failure that must not be survived: a failed write of the log, an entry of
 	// an unknown version. It must not return.
 	Fatal func(error)
+
+	seams seams
 }
+
+// seams are what a build for tests changes in a node; see seams.go. The binary that is shipped has nothing to set them.
+type seams struct {
+	cluster func(*cluster.Options)
+	lead    func(context.Context, *Server) error // one more duty of the leader
+}
+
+// equip sets the seams of a build for tests; nil in all others.
+var equip func(*Options) error
 
 const (
 	headerTimeout  = 10 * time.Second // for a request's headers; bodies have ingest's own deadline
@@ -88,6 +101,14 @@ type Server struct {
 
 // Open builds a node from its data directory up. Whatever was opened is closed again when a later step fails.
 func Open(ctx context.Context, options Options) (_ *Server, err error) {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if equip != nil {
+		if err := equip(&options); err != nil {
+			return nil, err
+		}
+	}
 	s := &Server{
 		options:   options,
 		logger:    options.Logger.With("component", "server"),
@@ -162,6 +183,7 @@ func (s *Server) openRoad() error {
 		Node:       ingestNode{s},
 		Log:        ingestLog{s.log},
 		Gate:       s.Gate,
+		Now:        s.options.Now,
 		Logger:     s.options.Logger,
 		Registerer: s.registry,
 	})
@@ -169,6 +191,7 @@ func (s *Server) openRoad() error {
 		State:              s.state,
 		Log:                egressLog{s.log},
 		Node:               egressNode{s},
+		Now:                s.options.Now,
 		Logger:             s.options.Logger,
 		Registerer:         s.registry,
 		Version:            s.options.Version,
@@ -179,7 +202,7 @@ func (s *Server) openRoad() error {
 
 func (s *Server) openCluster(ctx context.Context) error {
 	c := s.Config()
-	node, err := cluster.Open(ctx, cluster.Options{
+	options := cluster.Options{
 		Dir:              s.dir,
 		BindAddress:      c.Cluster.BindAddress,
 		AdvertiseAddress: c.Cluster.AdvertiseAddress,
@@ -196,7 +219,11 @@ func (s *Server) openCluster(ctx context.Context) error {
 		Logger:           s.options.Logger,
 		Registerer:       s.registry,
 		Fatal:            s.fatal,
-	})
+	}
+	if s.options.seams.cluster != nil {
+		s.options.seams.cluster(&options)
+	}
+	node, err := cluster.Open(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -373,6 +400,9 @@ func (s *Server) lead(ctx context.Context) {
 	duty("delivery", s.egress.Lead)
 	duty("room", s.runRoom)
 	duty("members", s.runMembers)
+	if s.options.seams.lead != nil {
+		duty("seam", func(ctx context.Context) error { return s.options.seams.lead(ctx, s) })
+	}
 	group.Wait()
 }
 

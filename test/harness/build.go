@@ -24,25 +24,43 @@ var build = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("HIGHLANDER_BINARY"); path != "" {
 		return filepath.Abs(path)
 	}
+	return compile("highlander")
+})
+
+var buildSeams = sync.OnceValues(func() (string, error) { return compile("highlander-seams", "-tags", "seams") })
+
+func compile(name string, flags ...string) (string, error) {
 	dir, err := os.MkdirTemp("", "highlander-build-")
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "highlander")
-	cmd := exec.Command("go", "build", "-o", path, "./cmd/highlander")
+	path := filepath.Join(dir, name)
+	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), "./cmd/highlander")...)
 	cmd.Dir = Root()
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", errors.Join(fmt.Errorf("build highlander: %w\n%s", err, out), os.RemoveAll(dir))
+		return "", errors.Join(fmt.Errorf("build %s: %w\n%s", name, err, out), os.RemoveAll(dir))
 	}
-	built = dir
+	built = append(built, dir)
 	return path, nil
-})
+}
 
-var built string // directory made by build, removed by Main
+var built []string // directories made by compile, removed by Main
 
 // Binary returns the path of the highlander binary; it is built once per test process, or taken from
 // HIGHLANDER_BINARY.
 func Binary(t testing.TB) string {
+	t.Helper()
+	return must(t, build)
+}
+
+// SeamsBinary returns the path of a binary that is built for tests: cmd/server/seams.go says what its environment can
+// change in it.
+func SeamsBinary(t testing.TB) string {
+	t.Helper()
+	return must(t, buildSeams)
+}
+
+func must(t testing.TB, build func() (string, error)) string {
 	t.Helper()
 	path, err := build()
 	if err != nil {
@@ -54,8 +72,8 @@ func Binary(t testing.TB) string {
 // Main runs the tests of a package that uses Binary and removes what was built.
 func Main(m *testing.M) int {
 	code := m.Run()
-	if built != "" {
-		_ = os.RemoveAll(built)
+	for _, dir := range built {
+		_ = os.RemoveAll(dir)
 	}
 	return code
 }

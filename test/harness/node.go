@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -33,6 +34,9 @@ type Node struct {
 	Args []string
 	// Prefix goes before the binary, for instance to enter a network namespace; it must not fork.
 	Prefix []string
+	// Seams are set in the build for tests, which is then started instead of the shipped binary. It also is if Seams is
+	// empty but not nil.
+	Seams []string
 	// Client reaches the web port where http://Web cannot be dialled from here; nil: the usual one.
 	Client *http.Client
 
@@ -108,9 +112,17 @@ func (n *Node) Start() *Node {
 	}
 	n.WriteConfig()
 	args := append([]string{"run", "--config.file", n.ConfigFile()}, n.Args...)
-	command := append(append(append([]string(nil), n.Prefix...), Binary(n.t)), args...)
-	n.Process = Start(n.t, n.ID, command[0], command[1:]...)
+	binary, env := n.binary()
+	command := append(append(append([]string(nil), n.Prefix...), binary), args...)
+	n.Process = StartEnv(n.t, n.ID, env, command[0], command[1:]...)
 	return n
+}
+
+func (n *Node) binary() (path string, env []string) {
+	if n.Seams == nil {
+		return Binary(n.t), nil
+	}
+	return SeamsBinary(n.t), []string{"HIGHLANDER_SEAMS=" + strings.Join(n.Seams, ",")}
 }
 
 // Kill is kill -9.
