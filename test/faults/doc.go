@@ -18,6 +18,10 @@
 //	N2 nothing stays: namespaces and mounts belong to this process and go with it, also when it is killed
 //	N3 what can be seen of a node is seen from its own namespace, so a cut link does not blind the test
 //
+// Controls: what prevents a loss is switched off in a build for tests (go build -tags seams; cmd/server/seams.go), and the
+// same scenario and the same checker must find the loss then. The same build steps the clock of a running node, and is
+// the later version in an upgrade.
+//
 // Decisions: the wire is a program and not a bridge with tc-netem, because kernels without that scheduler are common
 // and because a program can cut one direction of one pair at an exact instant, with a seed. Namespaces are anonymous:
 // names under /run/netns survive a killed test.
