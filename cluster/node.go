@@ -120,7 +120,6 @@ type Node struct {
 	proposing sync.RWMutex // held for reading while Raft takes a proposal
 	stopping  atomic.Bool
 	leaving   atomic.Bool
-	inflight  atomic.Int64
 
 	changes chan struct{} // holds one token: one change of members at a time on the leader
 

@@ -35,7 +35,6 @@ func (n *Node) Propose(entry []byte, timeout time.Duration) Future {
 		return Future{err: ErrNotLeader}
 	}
 	arrived := n.confirm.arrived.Load()
-	n.inflight.Add(1)
 	return Future{node: n, inner: inst.raft.Apply(entry, timeout), turn: turn, arrived: arrived}
 }
 
@@ -45,7 +44,6 @@ func (f Future) Wait(ctx context.Context) (response any, index uint64, err error
 	if f.err != nil {
 		return nil, 0, f.err
 	}
-	defer f.node.inflight.Add(-1)
 	if err := f.outcome(ctx); err != nil {
 		return nil, 0, err
 	}
@@ -74,11 +72,12 @@ func classify(err error) error {
 	return fmt.Errorf("%w: %w", ErrUncertain, err)
 }
 
-// confirmGrace is how long callers wait for live entries to confirm them before a barrier is spent on it.
-const confirmGrace = 3 * time.Millisecond
+// confirmGrace is how long a caller waits for live entries to confirm it before a barrier is spent on it. A barrier is
+// an entry like any other, with an fsync on every node: beside live traffic nobody should need one.
+const confirmGrace = 20 * time.Millisecond
 
 // confirmer answers callers who need to know that an entry proposed after their question was committed. Any
-// proposal does; when there are none, one barrier serves everybody who waits.
+// proposal does; when there are none for a while, one barrier serves everybody who waits.
 type confirmer struct {
 	arrived atomic.Uint64
 
@@ -90,6 +89,7 @@ type confirmer struct {
 type confirmation struct {
 	turn   *leadership
 	number uint64
+	since  int64 // monotonic
 	done   chan error
 }
 
@@ -131,7 +131,7 @@ func (n *Node) ConfirmSince(ctx context.Context, leadership any) error {
 func (c *confirmer) join(turn *leadership, drive func()) *confirmation {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	own := &confirmation{turn: turn, number: c.arrived.Add(1), done: make(chan error, 1)}
+	own := &confirmation{turn: turn, number: c.arrived.Add(1), since: monotonic(), done: make(chan error, 1)}
 	c.waiting = append(c.waiting, own)
 	if !c.driving {
 		c.driving = true
@@ -160,32 +160,26 @@ func (c *confirmer) release(turn *leadership, arrived uint64, err error) {
 	})
 }
 
-// idle reports that nobody waits, and lets the next caller start a new driver.
-func (c *confirmer) idle() (turn *leadership, idle bool) {
+// oldest returns who has waited for longest. If nobody waits it returns nil, and the next caller starts a new driver.
+func (c *confirmer) oldest() *confirmation {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.waiting) == 0 {
 		c.driving = false
-		return nil, true
+		return nil
 	}
-	return c.waiting[0].turn, false
+	return c.waiting[0]
 }
 
-// driveConfirmations spends barriers while somebody waits.
+// driveConfirmations spends a barrier whenever somebody has waited for too long.
 func (n *Node) driveConfirmations(inst *instance) {
-	grace := time.NewTimer(confirmGrace)
-	defer grace.Stop()
-	for {
-		if n.inflight.Load() > 0 {
-			grace.Reset(confirmGrace)
-			<-grace.C
-		}
-		turn, idle := n.confirm.idle()
-		if idle {
-			return
+	for oldest := n.confirm.oldest(); oldest != nil; oldest = n.confirm.oldest() {
+		if left := confirmGrace - time.Duration(monotonic()-oldest.since); left > 0 {
+			time.Sleep(left)
+			continue
 		}
 		arrived := n.confirm.arrived.Load()
-		n.confirm.release(turn, arrived, classify(n.barrier(inst, turn)))
+		n.confirm.release(oldest.turn, arrived, classify(n.barrier(inst, oldest.turn)))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -108,6 +109,34 @@ func TestConfirmIsShared(t *testing.T) {
 	if spent := after - before; spent == 0 || spent > callers/2 {
 		t.Errorf("%d callers cost %d entries", callers, spent)
 	}
+}
+
+// A live entry confirms whoever asked before it, and no barrier is spent. On a slow machine a caller may have waited too long
+// before the entry comes, so one try of many must do.
+func TestLiveEntriesSpareBarriers(t *testing.T) {
+	room := newRoom(t)
+	one := room.box("n1").start()
+	room.whole(one)
+	for range 100 {
+		before, _ := one.log.LastIndex()
+		arrived := one.node.confirm.arrived.Load()
+		done := make(chan error, 1)
+		go func() { done <- one.node.Confirm(t.Context()) }()
+		for one.node.confirm.arrived.Load() == arrived && t.Context().Err() == nil {
+			runtime.Gosched()
+		}
+		time.Sleep(confirmGrace / 4) // the pause between two entries of live traffic
+		if _, err := one.propose("live"); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if after, _ := one.log.LastIndex(); after == before+1 {
+			return
+		}
+	}
+	t.Error("a barrier was spent each time")
 }
 
 // A proposal that began before the question does not answer it; one that began after does.

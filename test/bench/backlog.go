@@ -18,7 +18,7 @@ func backlog(s *harness.Stage, o options) {
 	code := harness.OnStage(func(s *harness.Stage) {
 		to := downSink(s)
 		n := cluster(s, 1, to).Nodes[0]
-		t := newTraffic(false, 1000)
+		t := newTraffic("", 1000)
 		requests := fill(s, n, t, o.connections, o.backlog)
 		samples := float64(requests * seriesPerRequest)
 		fmt.Printf("backlog of %d MiB: %d requests, %.0f samples\n", o.backlog>>20, requests, samples)
@@ -94,7 +94,7 @@ func agentDrain(s *harness.Stage, o options, t *traffic, requests int, restart b
 	to := downSink(s)
 	dir := s.TempDir()
 	p, write := harness.StartVMAgent(s, to.url(), "-remoteWrite.tmpDataPath="+dir)
-	send(s, write, o.connections, requests, t.body)
+	send(s, write, o.connections, requests, 0, t.body)
 	if restart {
 		_ = p.Signal(syscall.SIGTERM)
 		if _, err := p.Exit(harness.Patience); err != nil {
@@ -145,7 +145,7 @@ func pending(address string) (float64, error) {
 func joiner(s *harness.Stage, o options) {
 	code := harness.OnStage(func(s *harness.Stage) {
 		c := cluster(s, 3, downSink(s))
-		fill(s, c.Leader(), newTraffic(false, 2000), o.connections, o.joiner)
+		fill(s, c.Leader(), newTraffic("", 2000), o.connections, o.joiner)
 		n := c.Followers()[0]
 		n.Kill()
 		n.Wipe()
@@ -183,7 +183,7 @@ func fill(s *harness.Stage, n *harness.Node, t *traffic, connections int, bytes 
 	const step = 500
 	done := 0
 	for {
-		send(s, n.WriteURL(), connections, step, func(i int) []byte { return t.body(done + i) })
+		send(s, n.WriteURL()+namedA, connections, step, 0, func(i int) []byte { return t.body(done + i) })
 		done += step
 		status, err := n.Status()
 		if err != nil {

@@ -18,6 +18,7 @@ type options struct {
 	rounds      int
 	requests    int
 	connections int
+	pace        int
 	backlog     int64
 	joiner      int64
 }
@@ -26,9 +27,10 @@ func main() {
 	var o options
 	var binary, scenarios string
 	flag.StringVar(&binary, "highlander", "", "the binary; built if empty")
-	flag.StringVar(&scenarios, "scenarios", "cpu,backlog,joiner", "which to run")
+	flag.StringVar(&scenarios, "scenarios", "cpu,standby,backlog,joiner", "which to run")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds of the comparison")
 	flag.IntVar(&o.requests, "requests", 1000, "requests of a run of the comparison, 2000 samples each")
+	flag.IntVar(&o.pace, "pace", 200, "requests per second of each source of a pair, beside a standby")
 	flag.IntVar(&o.connections, "connections", 8, "connections that send at once")
 	flag.Int64Var(&o.backlog, "backlog", 2<<30, "bytes of the backlog before a restart and a drain")
 	flag.Int64Var(&o.joiner, "joiner", 1<<30, "bytes of the backlog that a joiner takes over")
@@ -40,19 +42,25 @@ func main() {
 			}
 		}
 		for _, scenario := range strings.Split(scenarios, ",") {
-			run, ok := map[string]func(*harness.Stage, options){"cpu": compare, "backlog": backlog, "joiner": joiner}[scenario]
+			run, ok := map[string]func(*harness.Stage, options){"cpu": compare, "standby": standby, "backlog": backlog, "joiner": joiner}[scenario]
 			if !ok {
-				s.Fatalf("unknown scenario %q: want cpu, backlog or joiner", scenario)
+				s.Fatalf("unknown scenario %q: want cpu, standby, backlog or joiner", scenario)
 			}
 			run(s, o)
 		}
 	}))
 }
 
+// namedA names the source in the URL.
+const namedA = "?highlander_group=bench&highlander_source=a"
+
+// replicaName is of usual length.
+const replicaName = "prometheus-k8s-0"
+
 // contestant is one way to get samples from here to the sink.
 type contestant struct {
 	name    string
-	replica bool
+	replica string
 	start   func(s *harness.Stage, sink *sink) system
 	base    string // whose CPU it is compared with
 	aim     float64
@@ -69,9 +77,9 @@ func contestants() []contestant {
 		{name: "vmagent", start: agent(false)},
 		{name: "standalone", start: nodes(1), base: "vmagent", aim: 0.5},
 		{name: "three nodes", start: nodes(3), base: "vmagent", aim: 1.5},
-		{name: "vmagent, replica label", replica: true, start: agent(false)},
-		{name: "vmagent, replica label dropped", replica: true, start: agent(true)},
-		{name: "standalone, replica label", replica: true, start: nodes(1), base: "vmagent, replica label", aim: 0.8},
+		{name: "vmagent, replica label", replica: replicaName, start: agent(false)},
+		{name: "vmagent, replica label dropped", replica: replicaName, start: agent(true)},
+		{name: "standalone, replica label", replica: replicaName, start: nodes(1), base: "vmagent, replica label", aim: 0.8},
 	}
 }
 
@@ -182,7 +190,7 @@ func measure(s *harness.Stage, c contestant, o options, round int) figure {
 	}
 	before := cpuSeconds(s, sys.processes)
 	started := time.Now()
-	send(s, sys.write, o.connections, len(bodies), func(i int) []byte { return bodies[i] })
+	send(s, sys.write+namedA, o.connections, len(bodies), 0, func(i int) []byte { return bodies[i] })
 	want := int64(o.requests * seriesPerRequest)
 	harness.Eventually(s, "every sample at the sink", func() error {
 		if got := to.samples(); got < want {

@@ -37,7 +37,8 @@ const (
 	timestampOffset = 9
 )
 
-func newTraffic(replica bool, seed int64) *traffic {
+// newTraffic makes requests with that replica label, or without one if it is empty.
+func newTraffic(replica string, seed int64) *traffic {
 	t := &traffic{start: time.Now().UnixMilli() - int64(time.Hour/time.Millisecond), seed: seed}
 	var req prompb.WriteRequest
 	for i := range seriesPerRequest {
@@ -67,13 +68,13 @@ func newTraffic(replica bool, seed int64) *traffic {
 
 func marker(i int) float64 { return 1.2345e300 + float64(i)*1e290 }
 
-func seriesLabels(i int, replica bool) []prompb.Label {
+func seriesLabels(i int, replica string) []prompb.Label {
 	labels := []prompb.Label{
 		{Name: "__name__", Value: []string{"container_cpu_usage_seconds_total", "container_memory_working_set_bytes", "http_request_duration_seconds_bucket", "node_network_receive_bytes_total"}[i%4]},
 		{Name: "cluster", Value: "production-eu-west-1"},
 	}
-	if replica {
-		labels = []prompb.Label{labels[0], {Name: "__replica__", Value: "prometheus-k8s-0"}, labels[1]}
+	if replica != "" {
+		labels = []prompb.Label{labels[0], {Name: "__replica__", Value: replica}, labels[1]}
 	}
 	return append(labels,
 		prompb.Label{Name: "container", Value: fmt.Sprintf("application-%d", i%37)},
@@ -102,8 +103,10 @@ var client = &http.Client{
 	Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
 }
 
-// send writes n requests over some connections and repeats what is not taken.
-func send(s *harness.Stage, address string, connections, n int, body func(int) []byte) {
+// send writes n requests over some connections and repeats what is not taken. Without a pace (0, requests per second)
+// each connection goes as fast as it is answered.
+func send(s *harness.Stage, address string, connections, n, pace int, body func(int) []byte) {
+	started := time.Now()
 	var next atomic.Int64
 	var all sync.WaitGroup
 	for range connections {
@@ -111,6 +114,9 @@ func send(s *harness.Stage, address string, connections, n int, body func(int) [
 		go func() {
 			defer all.Done()
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				if pace > 0 {
+					time.Sleep(time.Until(started.Add(time.Duration(i) * time.Second / time.Duration(pace))))
+				}
 				post(s, address, body(i))
 			}
 		}()
@@ -130,7 +136,7 @@ func post(s *harness.Stage, address string, body []byte) {
 }
 
 func attempt(address string, body []byte) error {
-	req, err := http.NewRequest(http.MethodPost, address+"?highlander_group=bench&highlander_source=a", bytes.NewReader(body))
+	req, err := http.NewRequest(http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -143,7 +149,7 @@ func attempt(address string, body []byte) error {
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusNoContent && resp.StatusCode != http.StatusOK {
+	if err == nil && resp.StatusCode/100 != 2 {
 		err = fmt.Errorf("%s: %s", resp.Status, answer)
 	}
 	return err

@@ -25,7 +25,7 @@ func decode(t *testing.T, body []byte) prompb.WriteRequest {
 
 // The template is patched in place, so each body must still be a request with the same series and other samples.
 func TestBodies(t *testing.T) {
-	for _, replica := range []bool{false, true} {
+	for _, replica := range []string{"", replicaName} {
 		traffic := newTraffic(replica, 1)
 		first, second := decode(t, traffic.body(0)), decode(t, traffic.body(1))
 		if len(first.Timeseries) != seriesPerRequest || len(second.Timeseries) != seriesPerRequest {
@@ -39,8 +39,8 @@ func TestBodies(t *testing.T) {
 			if b.Samples[0].Timestamp != a.Samples[0].Timestamp+1 || b.Samples[0].Value >= 1e300 {
 				t.Fatalf("series %d: samples %v and %v", i, a.Samples, b.Samples)
 			}
-			if strings.Contains(fmt.Sprint(a.Labels), "__replica__") != replica {
-				t.Fatalf("series %d: replica label, want %v: %v", i, replica, a.Labels)
+			if strings.Contains(fmt.Sprint(a.Labels), "__replica__") != (replica != "") {
+				t.Fatalf("series %d: replica label, want %q: %v", i, replica, a.Labels)
 			}
 		}
 		if !bytes.Equal(traffic.body(5), newTrafficAt(traffic).body(5)) {
