@@ -1,9 +1,11 @@
 package cluster
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,12 +20,17 @@ import (
 const (
 	lockFile     = "lock"
 	identityFile = "node.json"
-	stableFile   = "raft.db"
+	ballotFile   = "vote"
+	stableFile   = "raft.db" // term and vote, before ballotFile
 	snapshotsDir = "snapshots"
 	logDir       = "wal"
 )
 
 const identityVersion = 1
+
+// ErrDamaged means that a file says something that nobody wrote to it, or is gone. The node must not take part with
+// what is left: its directory is moved away, and it joins anew with an empty one.
+var ErrDamaged = errors.New("damaged data directory")
 
 // ErrLeft is the reason why a directory whose node left its cluster is not opened again without rejoin.
 var ErrLeft = errors.New("this node has left its cluster")
@@ -51,6 +58,60 @@ type Identity struct {
 	// going to join.
 	Left bool     `json:"left,omitempty"`
 	Join []string `json:"join,omitempty"`
+}
+
+// identityRecord is the file: what it says decides whether the log beside it counts and who may be voted for, so
+// a flipped bit must not pass for an answer. Files of before the checksum have none.
+type identityRecord struct {
+	Identity
+	Checksum string `json:"checksum,omitempty"`
+}
+
+// sum is over the meaning and not over the text, which a person may have indented.
+func (id Identity) sum() (string, error) {
+	text, err := json.Marshal(id)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%08x", crc32.Checksum(text, castagnoli)), nil
+}
+
+func encodeIdentity(id Identity) ([]byte, error) {
+	sum, err := id.sum()
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.MarshalIndent(identityRecord{id, sum}, "", "  ")
+	return append(text, '\n'), err
+}
+
+// decodeIdentity refuses what it does not know: a key that is not one of these was one of these once.
+func decodeIdentity(text []byte) (Identity, error) {
+	var record identityRecord
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&record); err != nil {
+		var head struct{ Version int }
+		if json.Unmarshal(text, &head) == nil && head.Version > identityVersion {
+			return Identity{}, fmt.Errorf("version %d; this build reads version %d", head.Version, identityVersion)
+		}
+		return Identity{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	id := record.Identity
+	want, err := id.sum()
+	switch {
+	case err != nil:
+		return Identity{}, err
+	case record.Checksum != "" && record.Checksum != want:
+		return Identity{}, fmt.Errorf("%w: checksum is %s, want %s", ErrDamaged, record.Checksum, want)
+	case id.Version != identityVersion:
+		return Identity{}, fmt.Errorf("version %d; this build reads version %d", id.Version, identityVersion)
+	case id.Name == "" || id.UUID == "":
+		return Identity{}, fmt.Errorf("%w: it lacks the node's name or UUID", ErrDamaged)
+	case decoder.More():
+		return Identity{}, fmt.Errorf("%w: something follows the identity", ErrDamaged)
+	}
+	return id, nil
 }
 
 // Dir is an open, locked data directory. Its methods are safe for concurrent use.
@@ -122,14 +183,10 @@ func (d *Dir) load(name string, rejoin bool) error {
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	if err := json.Unmarshal(text, &d.id); err != nil {
+	if d.id, err = decodeIdentity(text); err != nil {
 		return fmt.Errorf("%s: %w", d.file(identityFile), err)
 	}
 	switch id := d.id; {
-	case id.Version != identityVersion:
-		return fmt.Errorf("%s has version %d; this build reads version %d", d.file(identityFile), id.Version, identityVersion)
-	case id.Name == "" || id.UUID == "":
-		return fmt.Errorf("%s lacks the node's name or UUID", d.file(identityFile))
 	case name != "" && name != id.Name:
 		return fmt.Errorf("data directory %s belongs to node %q (uuid %s), not to %q: use another directory or that node's name", d.path, id.Name, id.UUID, name)
 	case id.Left && !rejoin:
@@ -143,9 +200,9 @@ func (d *Dir) load(name string, rejoin bool) error {
 // create makes an identity for a new directory. A directory that has a log but no identity is refused: which
 // cluster the log belongs to, and whether its entries were acknowledged, cannot be known.
 func (d *Dir) create(name string) error {
-	for _, leftover := range []string{stableFile, snapshotsDir, logDir} {
+	for _, leftover := range []string{ballotFile, stableFile, snapshotsDir, logDir} {
 		if filled(d.file(leftover)) {
-			return fmt.Errorf("data directory %s has %s but no %s: the identity of its node is lost; move the directory away and start with an empty one", d.path, leftover, identityFile)
+			return fmt.Errorf("%w: data directory %s has %s but no %s: the identity of its node is lost", ErrDamaged, d.path, leftover, identityFile)
 		}
 	}
 	if name == "" {
@@ -200,11 +257,11 @@ func (d *Dir) change(edit func(*Identity) error) error {
 	if err := edit(&next); err != nil {
 		return err
 	}
-	text, err := json.MarshalIndent(next, "", "  ")
+	text, err := encodeIdentity(next)
 	if err != nil {
 		return err
 	}
-	if err := writeFileSync(d.file(identityFile), append(text, '\n')); err != nil {
+	if err := writeFileSync(d.file(identityFile), text); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	d.id = next

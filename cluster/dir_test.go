@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -90,6 +92,63 @@ func TestDirectoriesThatAreRefused(t *testing.T) {
 	}
 }
 
+// I2: no damage to the file turns a node that has acknowledged entries into one that has not, nor into another node.
+func TestIdentityDamageIsNoticed(t *testing.T) {
+	path := t.TempDir()
+	d, err := OpenDir(path, "n1", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(d.promise("c", true), d.markHeld("c"), d.markVoter(), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	want := d.Identity()
+	file := filepath.Join(path, identityFile)
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	for at := range whole {
+		for bit := range 8 {
+			flipped := bytes.Clone(whole)
+			flipped[at] ^= 1 << bit
+			got, err := decodeIdentity(flipped)
+			if err == nil && !reflect.DeepEqual(got, want) {
+				t.Errorf("bit %d of byte %d: %+v", bit, at, got)
+			}
+			if err != nil {
+				refused++
+			}
+		}
+		if got, err := decodeIdentity(whole[:at]); err == nil && !reflect.DeepEqual(got, want) {
+			t.Errorf("cut at %d: %+v", at, got)
+		}
+	}
+	if refused < 4*len(whole) {
+		t.Errorf("only %d of %d flips were refused", refused, 8*len(whole))
+	}
+	if err := os.WriteFile(file, whole[:len(whole)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openDir(t, path, "n1", false); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), file) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// A file of before the checksum is read as it is.
+func TestIdentityWithoutChecksum(t *testing.T) {
+	path := t.TempDir()
+	text := `{"version": 1, "name": "n1", "uuid": "0b7a", "cluster_uuid": "c", "held_entries": true}`
+	if err := os.WriteFile(filepath.Join(path, identityFile), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := openDir(t, path, "n1", false)
+	if err != nil || !d.Identity().Held {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
 func closedDir(t *testing.T, path string) {
 	t.Helper()
 	d, err := OpenDir(path, "n1", false)
@@ -155,7 +214,7 @@ func TestLostLogIsNoticed(t *testing.T) {
 	}
 	one.gone()
 	one.log = kept
-	if err := os.Remove(filepath.Join(one.path, stableFile)); err != nil {
+	if err := os.Remove(filepath.Join(one.path, ballotFile)); err != nil {
 		t.Fatal(err)
 	}
 	one.start()

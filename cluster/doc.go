@@ -1,10 +1,10 @@
 // Package cluster makes one Raft group out of the nodes and keeps it one: identity, transport, bootstrap,
-// membership, leadership, and what the log may forget. It runs hashicorp/raft unmodified; raft-boltdb keeps
-// term and vote; the log is given from outside and holds the samples themselves.
+// membership, leadership, and what the log may forget. It runs hashicorp/raft unmodified; two copies in one file
+// keep term and vote; the log is given from outside and holds the samples themselves.
 //
 // # Flow
 //
-//	OpenDir   lock, identity                              dir.go
+//	OpenDir   lock, identity                              dir.go; term and vote: ballot.go
 //	Open      cluster port, handshake, streams            node.go transport.go handshake.go tls.go http.go
 //	Run       found, join or wait (bootstrap.go) → Raft (instance.go) → lead(ctx) while leading (lead.go)
 //	Propose   raft.Apply; Confirm: any later entry        propose.go
@@ -46,6 +46,8 @@
 //	I4  A first configuration is written only after everybody in it has, on disk, promised itself to that
 //	    cluster alone.
 //	I5  A newcomer gets its vote after it holds everything that was committed when it was last asked.
+//	I6  A damaged file never passes for one that says something else: the node starts with what was written, or
+//	    not at all (ErrDamaged), and then its directory is to be moved away.
 //
 // Leadership:
 //
@@ -60,6 +62,11 @@
 // configuration grants any. Raft dials addresses only, so its addresses are "uuid.cluster@host:port" and the
 // handshake compares. Rejected: a new server ID at the same address, which does not help, because the request
 // still reaches the empty node.
+//
+// Term and vote are not kept in bolt, as the design had it first. Its pages have no checksums, so a flipped bit was
+// another term or another vote; a damaged newest meta page silently takes the last transaction back, which may be a
+// vote; and other damage, or a read error, ends the process by a fault in the memory map. Two checksummed copies,
+// written in place, need neither space nor luck. Bolt remains only to take an older directory over.
 //
 // Founding is a promise in two steps. All listed nodes must answer, be empty and mean the same set, which is
 // compared as UUIDs that answered: whatever the addresses are, it is the same nodes. The smallest UUID has the

@@ -16,9 +16,13 @@ import (
 )
 
 var (
-	errAgain    = errors.New("identity changed") // settle and start another instance
-	clusterKey  = []byte("highlander.cluster")   // in the stable store: whose term and vote these are
-	stopTimeout = 3 * time.Second
+	errAgain   = errors.New("identity changed") // settle and start another instance
+	clusterKey = []byte("highlander.cluster")   // in the stable store: whose term and vote these are
+	// raft's own names
+	currentTermKey  = []byte("CurrentTerm")
+	lastVoteTermKey = []byte("LastVoteTerm")
+	lastVoteCandKey = []byte("LastVoteCand")
+	stopTimeout     = 3 * time.Second
 )
 
 // instance is one life of Raft under one identity.
@@ -29,7 +33,7 @@ type instance struct {
 	retention *retention
 	machine   *machine
 	layer     *layer
-	stable    *raftboltdb.BoltStore
+	stable    *ballot
 	notify    chan bool
 	leading   atomic.Pointer[leadership]
 	cancel    context.CancelCauseFunc
@@ -97,7 +101,7 @@ func (n *Node) openStores(inst *instance) error {
 	if err != nil {
 		return err
 	}
-	inst.stable, err = openStable(n.stablePath(), inst.own)
+	inst.stable, err = n.openStable(inst.own)
 	if err != nil {
 		return err
 	}
@@ -110,18 +114,28 @@ func (n *Node) openStores(inst *instance) error {
 }
 
 // openStable opens the store of term and vote and makes sure that they are of this node's cluster.
-func openStable(path string, own Identity) (*raftboltdb.BoltStore, error) {
-	_, statErr := os.Stat(path)
-	if own.Held && errors.Is(statErr, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s is missing: this node could vote twice in one term; empty the whole directory and let the node join again", path)
+func (n *Node) openStable(own Identity) (*ballot, error) {
+	path := n.stablePath()
+	if err := adoptBallot(n.dir.Path()); err != nil {
+		return nil, fmt.Errorf("term and vote: %w", err)
 	}
-	store, err := openBolt(path)
-	if err != nil {
+	store, mended, err := openBallot(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist) && own.Held:
+		return nil, fmt.Errorf("%w: %s is missing: this node could vote twice in one term", ErrDamaged, path)
+	case errors.Is(err, os.ErrNotExist):
+		if err := createBallot(path, map[string][]byte{string(clusterKey): []byte(own.Cluster)}); err != nil {
+			return nil, err
+		}
+		return n.openStable(own)
+	case err != nil:
 		return nil, err
+	case mended:
+		n.logger.Warn("one copy of term and vote was damaged or half written; the other has been taken", "file", path)
 	}
 	kept, err := store.Get(clusterKey)
 	switch {
-	case errors.Is(err, raftboltdb.ErrKeyNotFound):
+	case errors.Is(err, errNoValue):
 		err = store.Set(clusterKey, []byte(own.Cluster))
 	case err == nil && string(kept) != own.Cluster && own.Held:
 		err = fmt.Errorf("%s belongs to cluster %s, the directory to %s; if a recover was interrupted, run it again", path, kept, own.Cluster)
@@ -129,7 +143,7 @@ func openStable(path string, own Identity) (*raftboltdb.BoltStore, error) {
 		if err := errors.Join(store.Close(), os.Remove(path)); err != nil {
 			return nil, err
 		}
-		return openStable(path, own)
+		return n.openStable(own)
 	}
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -196,7 +210,7 @@ func (i *instance) startRaft() error {
 
 // failStop ends the node when its term or vote cannot be written.
 type failStop struct {
-	store *raftboltdb.BoltStore
+	store *ballot
 	watch *watchdog
 	fatal func(error)
 }

@@ -492,4 +492,4 @@ func (n *Node) Ready() error {
 }
 
 func (n *Node) snapshotDir() string { return filepath.Join(n.dir.Path(), snapshotsDir) }
-func (n *Node) stablePath() string  { return filepath.Join(n.dir.Path(), stableFile) }
+func (n *Node) stablePath() string  { return filepath.Join(n.dir.Path(), ballotFile) }

@@ -8,10 +8,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 )
-
-var currentTermKey = []byte("CurrentTerm") // raft's own name for it
 
 // RecoverOptions say where the recovered node will be reached.
 type RecoverOptions struct {
@@ -44,7 +41,7 @@ func Recover(dir *Dir, log raft.LogStore, opts RecoverOptions) error {
 	if err := dir.recovered(cluster); err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
-	term, err = renewTerm(filepath.Join(dir.Path(), stableFile), cluster, term)
+	term, err = renewTerm(dir.Path(), cluster, term)
 	if err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
@@ -87,13 +84,16 @@ func logEnd(dir *Dir, log raft.LogStore, logger *slog.Logger) (last, term uint64
 }
 
 // renewTerm begins a term later than every one that this node has seen, and hands the store to the cluster.
-func renewTerm(path, cluster string, term uint64) (uint64, error) {
-	store, err := openBolt(path)
+func renewTerm(dir, cluster string, term uint64) (uint64, error) {
+	if err := adoptBallot(dir); err != nil {
+		return 0, fmt.Errorf("term and vote: %w", err)
+	}
+	store, _, err := openBallot(filepath.Join(dir, ballotFile))
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("term and vote: %w", err)
 	}
 	current, err := store.GetUint64(currentTermKey)
-	if err == nil || errors.Is(err, raftboltdb.ErrKeyNotFound) {
+	if err == nil || errors.Is(err, errNoValue) {
 		term = max(term, current) + 1
 		err = errors.Join(store.SetUint64(currentTermKey, term), store.Set(clusterKey, []byte(cluster)))
 	}

@@ -78,18 +78,21 @@ func (r *retention) reconcile() error {
 	if err != nil {
 		return err
 	}
+	if err := r.setAside(first, last); err != nil {
+		return err
+	}
 	newest, ok := r.files.newest()
 	switch {
 	case last == 0 && !ok && r.dir.Identity().Held:
-		return fmt.Errorf("data directory %s: the node has held entries, but its log is empty: acknowledged samples may be lost; empty the whole directory and let the node join again", r.dir.Path())
+		return fmt.Errorf("%w: %s: the node has held entries, but its log is empty: acknowledged samples may be lost", ErrDamaged, r.dir.Path())
 	case last == 0:
 		return nil
 	case !ok && first > 1:
-		return fmt.Errorf("the log begins at index %d and there is no snapshot before it", first)
+		return fmt.Errorf("%w: the log begins at index %d and there is no snapshot before it", ErrDamaged, first)
 	case !ok:
 		return nil
 	case first > newest.Index+1:
-		return fmt.Errorf("the log begins at index %d, the newest snapshot ends at %d", first, newest.Index)
+		return fmt.Errorf("%w: the log begins at index %d, the newest snapshot ends at %d", ErrDamaged, first, newest.Index)
 	}
 	stale, err := r.contradicts(newest, first, last)
 	if err != nil || !stale {
@@ -97,6 +100,29 @@ func (r *retention) reconcile() error {
 	}
 	r.logger.Warn("removing a log that an installed snapshot had replaced", "index", newest.Index, "first", first, "last", last)
 	return r.log.DeleteRange(first, last)
+}
+
+// setAside does without the damaged snapshots if the log goes past them: then they were only a shorter way to what an
+// older one and the log say. One that the log does not reach was received in its place, and cannot be missed.
+func (r *retention) setAside(first, last uint64) error {
+	for _, meta := range r.files.bad {
+		path := r.files.path(meta.ID)
+		stale, err := r.contradicts(meta, first, last)
+		if err != nil {
+			return err
+		}
+		if stale {
+			return fmt.Errorf("%w: snapshot %s: wrong checksum, and the log from index %d to %d cannot replace it", ErrDamaged, path, first, last)
+		}
+		if newest, ok := r.files.newest(); first > 1 && (!ok || newest.Index+1 < first) {
+			return fmt.Errorf("%w: snapshot %s: wrong checksum, and no other one comes before index %d, where the log begins", ErrDamaged, path, first)
+		}
+		r.logger.Warn("setting a damaged snapshot aside, the log has what it had", "file", path, "index", meta.Index)
+		if err := r.files.setAside(meta); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // contradicts reports whether the log is older than the snapshot or of another history. Own snapshots are
@@ -129,7 +155,7 @@ func (r *retention) wipe() error {
 	if err != nil {
 		return err
 	}
-	if err := r.files.remove(r.files.list()); err != nil || last == 0 {
+	if err := r.files.remove(slices.Concat(r.files.list(), r.files.bad)); err != nil || last == 0 {
 		return err
 	}
 	return r.log.DeleteRange(first, last)

@@ -327,6 +327,70 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
+// A damaged snapshot is done without where the log has what it had, and never where the log stood before it.
+func TestDamagedSnapshots(t *testing.T) {
+	cases := []struct {
+		name  string
+		setUp func(t *testing.T, b *bench)
+		spare bool
+	}{
+		{"the only one, with the whole log", func(t *testing.T, b *bench) {
+			b.append(t, 1, 50, 1)
+			_ = b.snapshot(t, 40, 1, true)
+		}, true},
+		{"the newest, an older one is there", func(t *testing.T, b *bench) {
+			b.append(t, 1, 50, 1)
+			_ = b.snapshot(t, 10, 1, true)
+			_ = b.log.DeleteRange(1, 9)
+			_ = b.snapshot(t, 40, 1, true)
+		}, true},
+		{"the only one, the log begins behind it", func(t *testing.T, b *bench) {
+			b.append(t, 1, 50, 1)
+			_ = b.snapshot(t, 40, 1, true)
+			_ = b.log.DeleteRange(1, 39)
+		}, false},
+		{"received ahead of the log", func(t *testing.T, b *bench) {
+			b.append(t, 1, 10, 1)
+			_ = b.snapshot(t, 40, 2, false)
+		}, false},
+		{"received over another history", func(t *testing.T, b *bench) {
+			b.append(t, 1, 50, 1)
+			_ = b.snapshot(t, 40, 2, false)
+		}, false},
+		{"received, the log is empty", func(t *testing.T, b *bench) { _ = b.snapshot(t, 40, 1, false) }, false},
+	}
+	for _, test := range cases {
+		t.Run(test.name, func(t *testing.T) {
+			b := newBench(t)
+			test.setUp(t, b)
+			newest, _ := b.files.newest()
+			path := b.files.path(newest.ID)
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data[len(data)/2] ^= 1
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if b.retention.files, err = openSnapshots(b.files.dir); err != nil {
+				t.Fatal(err)
+			}
+			before := b.extent(t)
+			err = b.reconcile()
+			if test.spare && err != nil || !test.spare && (!errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), path)) {
+				t.Errorf("error %v", err)
+			}
+			if got := b.extent(t); got != before {
+				t.Errorf("log is %v, was %v", got, before)
+			}
+			if _, err := os.Stat(path); test.spare != errors.Is(err, os.ErrNotExist) {
+				t.Errorf("after reconcile: %v", err)
+			}
+		})
+	}
+}
+
 // R4 (trap 6): a received snapshot does not roll the node back.
 func TestReceivedSnapshotIsRefusedWhereTheLogGoesFurther(t *testing.T) {
 	cases := []struct {

@@ -31,6 +31,7 @@ const (
 	snapshotTrailer = 12
 	snapshotSuffix  = ".snap"
 	snapshotTmp     = ".tmp"
+	snapshotDamaged = ".damaged"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -39,6 +40,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // one Raft may see is retention's business.
 type snapshotFiles struct {
 	dir string
+	bad []raft.SnapshotMeta // damaged ones; only what their names say is known
 
 	mu    sync.Mutex
 	metas []raft.SnapshotMeta // oldest first
@@ -60,15 +62,64 @@ func openSnapshots(dir string) (*snapshotFiles, error) {
 				return nil, fmt.Errorf("snapshots: %w", err)
 			}
 		case strings.HasSuffix(name, snapshotSuffix):
-			meta, err := readSnapshotMeta(filepath.Join(dir, name))
-			if err != nil {
-				return nil, err
+			if err := s.load(name); err != nil {
+				return nil, fmt.Errorf("snapshot %s: %w", filepath.Join(dir, name), err)
 			}
-			s.metas = append(s.metas, meta)
 		}
 	}
 	slices.SortFunc(s.metas, compareSnapshots)
 	return s, nil
+}
+
+// load takes note of one file. A damaged one is found now and not when somebody needs it.
+func (s *snapshotFiles) load(name string) error {
+	f, err := os.Open(filepath.Join(s.dir, name))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	whole, err := checksummed(f)
+	if err != nil {
+		return err
+	}
+	if !whole {
+		meta := raft.SnapshotMeta{ID: strings.TrimSuffix(name, snapshotSuffix)}
+		if _, err := fmt.Sscanf(meta.ID, "%d-%d-", &meta.Index, &meta.Term); err != nil {
+			return fmt.Errorf("%w: neither name nor contents are those of a snapshot", ErrDamaged)
+		}
+		s.bad = append(s.bad, meta)
+		return nil
+	}
+	meta, _, err := parseSnapshotHeader(f)
+	if err != nil {
+		return err
+	}
+	s.metas = append(s.metas, meta)
+	return nil
+}
+
+// checksummed reports whether a file ends with the checksum of the rest of it.
+func checksummed(f *os.File) (bool, error) {
+	info, err := f.Stat()
+	if err != nil || info.Size() < 4 {
+		return false, err
+	}
+	covered := info.Size() - 4
+	sum := crc32.New(castagnoli)
+	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, covered)); err != nil {
+		return false, err
+	}
+	var stored [4]byte
+	_, err = f.ReadAt(stored[:], covered)
+	return err == nil && binary.BigEndian.Uint32(stored[:]) == sum.Sum32(), err
+}
+
+// setAside keeps a damaged snapshot for a look, out of the way.
+func (s *snapshotFiles) setAside(meta raft.SnapshotMeta) error {
+	if err := os.Rename(s.path(meta.ID), s.path(meta.ID)+snapshotDamaged); err != nil {
+		return fmt.Errorf("snapshots: %w", err)
+	}
+	return syncDir(s.dir)
 }
 
 func compareSnapshots(a, b raft.SnapshotMeta) int {
@@ -190,18 +241,6 @@ func verifySnapshot(f *os.File) (raft.SnapshotMeta, int64, error) {
 		return meta, 0, fmt.Errorf("checksum is %08x, want %08x", sum.Sum32(), want)
 	}
 	return meta, start, nil
-}
-
-func readSnapshotMeta(path string) (raft.SnapshotMeta, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return raft.SnapshotMeta{}, fmt.Errorf("snapshots: %w", err)
-	}
-	meta, _, err := parseSnapshotHeader(f)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return meta, fmt.Errorf("snapshot %s: %w", path, err)
-	}
-	return meta, nil
 }
 
 // parseSnapshotHeader reads everything but the state and returns where the state begins.

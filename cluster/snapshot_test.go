@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"bytes"
+	"encoding/binary"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -94,6 +96,10 @@ func TestSnapshotDamageIsNoticed(t *testing.T) {
 		if try(damaged) == nil {
 			t.Errorf("byte %d of %d: not noticed", i, len(whole))
 		}
+		found, err := openSnapshots(dir)
+		if err != nil || len(found.list()) != 0 || len(found.bad) != 1 || found.bad[0].Index != meta.Index || found.bad[0].Term != meta.Term {
+			t.Errorf("byte %d of %d: %v, bad %+v", i, len(whole), err, found.bad)
+		}
 		if try(whole[:i]) == nil {
 			t.Errorf("cut at %d of %d: not noticed", i, len(whole))
 		}
@@ -115,6 +121,7 @@ func TestUnknownSnapshotVersionStopsTheNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	data[len(snapshotMagic)] = 9
+	binary.BigEndian.PutUint32(data[len(data)-4:], crc32.Checksum(data[:len(data)-4], castagnoli))
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
