@@ -16,6 +16,7 @@ import (
 // batch it holds. It is for the last node left of a lost majority; the members that are gone are refused
 // should they come back.
 func Recover(c config.Config, logger *slog.Logger) (err error) {
+	defer func() { err = explainDamage(err, &c) }()
 	dir, err := cluster.OpenDir(c.Storage.Path, c.Node.ID, false)
 	if err != nil {
 		return err
@@ -25,7 +26,7 @@ func Recover(c config.Config, logger *slog.Logger) (err error) {
 		Dir: filepath.Join(c.Storage.Path, "wal"), SegmentBytes: segmentBytes(c.Storage), Logger: logger,
 	})
 	if err != nil {
-		return explainDamage(err, c.Storage.Path)
+		return err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	return cluster.Recover(dir, log, cluster.RecoverOptions{
@@ -33,13 +34,18 @@ func Recover(c config.Config, logger *slog.Logger) (err error) {
 	})
 }
 
-// explainDamage says what to do about a log that is damaged where a crash cannot have damaged it.
-func explainDamage(err error, dir string) error {
+// explainDamage says what to do about a data directory that is damaged where a crash cannot have damaged it.
+func explainDamage(err error, c *config.Config) error {
 	var corrupt *wal.CorruptError
-	if !errors.As(err, &corrupt) {
+	if !errors.As(err, &corrupt) && !errors.Is(err, cluster.ErrDamaged) {
 		return err
 	}
-	return fmt.Errorf("%w; this node must not start with it: as a member of a cluster, move %s away and start again with the same "+
-		"configuration, and it gets its data from the others; a single node can be looked at with `highlander wal verify --storage.path %s`",
-		err, dir, dir)
+	dir := c.Storage.Path
+	if len(c.Cluster.Join) > 0 {
+		return fmt.Errorf("%w; this node must not go on with it: move %s away and start again with the same configuration, and it gets its "+
+			"data from the other members", err, dir)
+	}
+	return fmt.Errorf("%w; this node must not go on with it: move %s away and start again; nobody else has what it held and had not "+
+		"delivered, but for what its sources still send; look at it with `highlander wal verify --storage.path %s` and `highlander wal dump`; "+
+		"a member of a cluster starts with cluster.join and gets its data from the others", err, dir, dir)
 }

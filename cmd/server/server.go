@@ -124,7 +124,7 @@ func Open(ctx context.Context, options Options) (_ *Server, err error) {
 	}()
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := s.openLog(); err != nil {
-		return nil, err
+		return nil, explainDamage(err, s.Config())
 	}
 	if err := s.openRoad(); err != nil {
 		return nil, err
@@ -160,7 +160,7 @@ func (s *Server) openLog() error {
 		Fatal:        s.fatal,
 	})
 	if err != nil {
-		return explainDamage(err, c.Storage.Path)
+		return err
 	}
 	s.cleanups.Push("log", s.log.Close)
 	s.state = fsm.New(fsm.Options{
@@ -259,6 +259,7 @@ func (s *Server) WebAddress() string { return s.web.Addr().String() }
 
 // fatal ends the process: what broke must not be survived, and recovery is a restart.
 func (s *Server) fatal(err error) {
+	err = explainDamage(err, s.Config())
 	s.logger.Error("fatal, this process ends", "err", err)
 	s.options.Fatal(err)
 }
@@ -296,7 +297,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.logger.Info("node started", "node", s.identity.Name, "uuid", s.identity.UUID, "version", s.options.Version,
 		"web", s.WebAddress(), "config_hash", s.Config().Hash())
 	err := group.Wait()
-	return errors.Join(err, s.Close())
+	return errors.Join(explainDamage(err, s.Config()), s.Close())
 }
 
 // stop is the orderly end: no new writes, those in flight finish, the leader's cursors and books are committed,
