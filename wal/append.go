@@ -159,6 +159,7 @@ func (w *WAL) newSegment(base uint64, size int64) (*segment, error) {
 		return nil, fmt.Errorf("wal: name segment %d: %w", s.id, err)
 	}
 	w.nextID++
+	w.markLater(endMark{segment: s.id, size: file.size, last: base - 1, end: frameStart})
 	return s, nil
 }
 

@@ -10,20 +10,18 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// storedLog is a log of several segments, its last group commit known.
-func storedLog(t *testing.T) (*memFS, model, uint64) {
+// storedLog is a log of several segments that was closed in good order.
+func storedLog(t *testing.T) (*memFS, model) {
 	t.Helper()
 	fsys := newMemFS()
 	w := mustOpen(t, inPlace(fsys))
 	s := newScript(7, 900)
 	var m model
-	var lastCommit uint64
 	for i := range 22 {
 		st := s.storeStep(m.last())
 		if i == 0 {
 			st = step{store: []*raft.Log{s.entry(5), s.entry(6)}}
 		}
-		lastCommit = st.store[0].Index
 		if err := st.run(w); err != nil {
 			t.Fatal(err)
 		}
@@ -35,20 +33,17 @@ func storedLog(t *testing.T) (*memFS, model, uint64) {
 	}
 	m = st.apply(m)
 	mustClose(t, w)
-	return fsys, m, lastCommit
+	return fsys, m
 }
 
 // readAll opens a log and says what is wrong with it: damage found by Open, or by a read.
-func readAll(o Options, m model, upTo uint64) error {
+func readAll(o Options, m model) error {
 	w, err := Open(o)
 	if err != nil {
 		return err
 	}
 	defer w.Close()
 	for _, want := range m.logs {
-		if want.Index > upTo {
-			break
-		}
 		var got raft.Log
 		if err := w.GetLog(want.Index, &got); err != nil {
 			return err
@@ -60,10 +55,10 @@ func readAll(o Options, m model, upTo uint64) error {
 	return nil
 }
 
-// W5: whichever byte of whichever file is damaged, no wrong entry is ever returned. Entries before
-// the last group commit are either all there or a *CorruptError names the place.
+// W5: whichever byte of whichever file is damaged, no wrong entry is ever returned. Either all entries are there, those of
+// the last group commit too, or a *CorruptError names the place.
 func TestEveryFlippedByteIsNoticed(t *testing.T) {
-	fsys, m, lastCommit := storedLog(t)
+	fsys, m := storedLog(t)
 	stride := 5
 	if testing.Short() {
 		stride = 41
@@ -76,7 +71,7 @@ func TestEveryFlippedByteIsNoticed(t *testing.T) {
 		for off := 0; off < len(n.data); off += 1 + int(uint(off*2654435761)%uint(2*stride)) {
 			image := fsys.image()
 			image.names[path].data[off] ^= 0x10
-			err := readAll(inPlace(image), m, lastCommit-1)
+			err := readAll(inPlace(image), m)
 			var bad *CorruptError
 			switch {
 			case err == nil:
@@ -87,16 +82,76 @@ func TestEveryFlippedByteIsNoticed(t *testing.T) {
 					t.Fatalf("%s, byte %d: %v names no difference", filepath.Base(path), off, bad)
 				}
 			default:
-				if off < 8 || off >= 12 { // the version of a segment
-					t.Fatalf("%s, byte %d: %v", filepath.Base(path), off, err)
-				}
-				noticed++
+				t.Fatalf("%s, byte %d: %v", filepath.Base(path), off, err)
 			}
 		}
 	}
 	if noticed < 100 || harmless == 0 {
 		t.Fatalf("%d noticed, %d harmless: the test looks at nothing", noticed, harmless)
 	}
+}
+
+// Wherever a file is cut, nothing is missing or a *CorruptError says what.
+func TestEveryCutIsNoticed(t *testing.T) {
+	fsys, m := storedLog(t)
+	noticed, harmless := 0, 0
+	for path, n := range fsys.names {
+		if filepath.Ext(path) == spareSuffix {
+			continue
+		}
+		for off := 0; off < len(n.data); off += 1 + off%37 + len(n.data)/150 {
+			image := fsys.image()
+			image.names[path].data = image.names[path].data[:off]
+			err := readAll(inPlace(image), m)
+			var bad *CorruptError
+			switch {
+			case err == nil:
+				harmless++
+			case errors.As(err, &bad) && bad.Want != bad.Got:
+				noticed++
+			default:
+				t.Fatalf("%s, cut at %d: %v", filepath.Base(path), off, err)
+			}
+		}
+	}
+	if noticed < 100 || harmless == 0 {
+		t.Fatalf("%d noticed, %d harmless: the test looks at nothing", noticed, harmless)
+	}
+}
+
+// The same for a process that was killed: a segment that is shorter than it was made, or gone, is damage.
+func TestCutTailOfAKilledNode(t *testing.T) {
+	fsys := newMemFS()
+	w := mustOpen(t, inPlace(fsys))
+	for index := uint64(1); index <= 40; index++ {
+		if err := w.StoreLog(&raft.Log{Index: index, Data: make([]byte, 1000)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tail := w.view.Load().tail
+	for _, at := range []int64{frameStart, tail.end - 1, tail.end - 900, tail.size.Load() - 1} {
+		image := fsys.image()
+		image.names[tail.path].data = image.names[tail.path].data[:at]
+		if _, err := Open(inPlace(image)); !isCorrupt(err, tail.id) {
+			t.Errorf("cut at %d: %v", at, err)
+		}
+	}
+	image := fsys.image()
+	delete(image.names, tail.path)
+	if _, err := Open(inPlace(image)); !isCorrupt(err, 0) {
+		t.Errorf("without the last segment: %v", err)
+	}
+	delete(image.names, filepath.Join("/wal", endFile))
+	if _, err := Open(inPlace(image)); !isCorrupt(err, 0) {
+		t.Errorf("without the last segment and the mark: %v", err)
+	}
+	mustClose(t, w)
+}
+
+// isCorrupt reports whether it is damage of a segment; 0: any.
+func isCorrupt(err error, segment uint64) bool {
+	var bad *CorruptError
+	return errors.As(err, &bad) && (segment == 0 || bad.Segment == segment)
 }
 
 // tailOf returns the file of the tail segment and the offsets of its frames.
@@ -118,7 +173,7 @@ func tailOf(t *testing.T, fsys *memFS) (*inode, []int64) {
 
 // A damaged frame with a later group commit behind it is corruption, and the error says where.
 func TestCorruptionInTheMiddleIsNamed(t *testing.T) {
-	fsys, _, _ := storedLog(t)
+	fsys, _ := storedLog(t)
 	file, offsets := tailOf(t, fsys)
 	file.data[offsets[0]+frameHeaderBytes+3] ^= 1
 	_, err := Open(inPlace(fsys))
@@ -159,6 +214,7 @@ func TestTornGroupCommitDisappearsWhole(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			fsys = fsys.image() // the process is killed
 			mustClose(t, w)
 			file, offsets := tailOf(t, fsys)
 			at := offsets[2+damaged]
@@ -187,9 +243,9 @@ func TestTornGroupCommitDisappearsWhole(t *testing.T) {
 
 // A log whose lowest segment, or the file "first", is missing is refused, not opened shorter.
 func TestMissingFilesAreRefused(t *testing.T) {
-	base, _, _ := storedLog(t)
+	base, _ := storedLog(t)
 	names := segmentNames(base)
-	for _, name := range []string{names[0].String(), names[1].String(), firstFile} {
+	for _, name := range []string{names[0].String(), names[1].String(), names[len(names)-1].String(), firstFile} {
 		fsys := base.image()
 		delete(fsys.names, filepath.Join("/wal", name))
 		_, err := Open(inPlace(fsys))
@@ -198,11 +254,16 @@ func TestMissingFilesAreRefused(t *testing.T) {
 			t.Errorf("without %s: want a CorruptError, got %v", name, err)
 		}
 	}
+	o := inPlace(newMemFS())
+	o.Held = true
+	if _, err := Open(o); !isCorrupt(err, 0) {
+		t.Errorf("nothing at all where entries were held: %v", err)
+	}
 }
 
 // Damage to an entry in use ends the node: the read fails and Fatal is called.
 func TestDamagedEntryIsFatalWhenRead(t *testing.T) {
-	fsys, m, _ := storedLog(t)
+	fsys, m := storedLog(t)
 	first := segmentNames(fsys)[0]
 	o := inPlace(fsys)
 	var fatal []error

@@ -35,7 +35,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 	}
 	for _, op := range []Op{OpFirstCreate, OpFirstWrite, OpFirstSync, OpFirstRename, OpFirstSyncDir, OpSpareCreate, OpSpareAllocate,
 		OpSpareSync, OpSpareSyncDir, OpRollHeader, OpRollSync, OpRollRename, OpRollSyncDir, OpAppendWrite, OpAppendSync,
-		OpSealWrite, OpSealTruncate, OpRetireRename, OpRetireSyncDir, OpRetireResize, OpRetireRemove} {
+		OpEndWrite, OpSealWrite, OpSealTruncate, OpRetireRename, OpRetireSyncDir, OpRetireResize, OpRetireRemove} {
 		if !testing.Short() && !seen[op] {
 			t.Errorf("no workload comes by %q", op)
 		}

@@ -19,6 +19,7 @@
 //	first                         which entries and segments count; two slots, written in place
 //	<id>-<base>.wal               a segment; id and base index as 20 decimal digits each
 //	<number>.spare                a preallocated or reclaimed file, waiting to become a segment
+//	end                           how far the log once reached; may be missing
 //
 // Anything else is ignored. All integers are little endian. The format's version
 // is 1; it stands in the header of every segment and in every slot of "first", and
@@ -101,6 +102,22 @@
 //
 // Each is one durable step; unlinking and recycling come after it and may be lost.
 //
+// # End
+//
+// The file "end" is written when a segment is begun and when the log is closed, in place and without a sync. It claims
+// nothing but that the log once reached at least this far, which stays true; a torn or missing one claims nothing.
+//
+//	 0  [8]byte  magic "HLNDREND"
+//	 8  uint32   version, 1
+//	12  uint32   zero
+//	16  uint64   id of the last segment
+//	24  uint64   length of its file
+//	32  uint64   last index
+//	40  uint64   offset behind the last frame
+//	48  uint32   complete group commits in the segment
+//	52  [8]byte  zero
+//	60  uint32   CRC32C of the 60 bytes before
+//
 // # Torn tail and corruption
 //
 // Only the tail segment can have been in use at a crash. Its first invalid frame, of
@@ -110,7 +127,10 @@
 // a [*CorruptError]. If valid frames of the torn commit itself remain, the log goes
 // on in a new segment, so that they can never be mistaken for something later. In any
 // other segment every invalid frame below the next segment's base is corruption.
-// Damage to the very last group commit cannot be told from a torn write.
+// Damage to the very last group commit cannot be told from a torn write by itself; "end" tells, if the log was closed
+// after it. "end" also tells of a last segment that is missing or was cut short, and so does the footer of the one
+// before. What remains is damage to the last group commit of a log that was not closed: on a member of a cluster the
+// leader sends it again.
 //
 // # Invariants
 //

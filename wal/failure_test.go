@@ -17,7 +17,7 @@ var errDisk = errors.New("input/output error")
 // What was acknowledged before is there after the next start.
 func TestEveryFailedStepIsFatalOnce(t *testing.T) {
 	steps := []Op{OpRollHeader, OpRollSync, OpRollRename, OpRollSyncDir, OpAppendWrite, OpAppendSync, OpFirstWrite, OpFirstSync,
-		OpSealWrite, OpSealTruncate, OpRetireRename, OpRetireSyncDir, OpRetireResize, OpRetireRemove, OpSpareAllocate, OpSpareSync, OpSpareSyncDir}
+		OpEndWrite, OpSealWrite, OpSealTruncate, OpRetireRename, OpRetireSyncDir, OpRetireResize, OpRetireRemove, OpSpareAllocate, OpSpareSync, OpSpareSyncDir}
 	for _, op := range steps {
 		for _, cause := range []error{errDisk, syscall.EIO} {
 			failOnce(t, op, cause)

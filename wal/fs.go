@@ -30,6 +30,8 @@ const (
 	OpRollSyncDir   Op = "roll.syncdir"
 	OpAppendWrite   Op = "append.write"
 	OpAppendSync    Op = "append.sync"
+	OpEndCreate     Op = "end.create"
+	OpEndWrite      Op = "end.write"
 	OpSealWrite     Op = "seal.write"
 	OpSealTruncate  Op = "seal.truncate"
 	OpRetireRename  Op = "retire.rename"

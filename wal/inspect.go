@@ -43,6 +43,8 @@ type Report struct {
 	Entries               uint64 // read and verified
 	Bytes                 int64
 	Problems              []Problem
+
+	tail extent
 }
 
 // Inspect reads what a directory holds and changes nothing. The directory may be in use.
@@ -101,6 +103,9 @@ func Verify(dir string) (Report, error) {
 			report.Problems = append(report.Problems, Problem{name.id, name.String(), err})
 		}
 	}
+	if err := report.end(dir, found); err != nil {
+		report.Problems = append(report.Problems, Problem{found.bounds.lowest, endFile, err})
+	}
 	if first := found.bounds.first; first > report.LastIndex && len(report.Problems) == 0 {
 		report.Problems = []Problem{{0, firstFile, &CorruptError{Index: first, Field: "last index", Want: first, Got: report.LastIndex}}}
 	}
@@ -120,6 +125,7 @@ func (r *Report) segment(dir string, name segmentName, last uint64) error {
 	if last == 0 {
 		_, err = sc.tail()
 		r.count(sc.done)
+		r.tail = sc.done
 		return err
 	}
 	for sc.open.last < last {
@@ -130,6 +136,15 @@ func (r *Report) segment(dir string, name segmentName, last uint64) error {
 	}
 	r.count(sc.open)
 	return nil
+}
+
+// end holds what was found against what the log once was.
+func (r *Report) end(dir string, found survey) error {
+	mark, err := readEnd(osFS{}, dir)
+	if err != nil || len(r.Problems) > 0 {
+		return err
+	}
+	return mark.holds(found, r.tail)
 }
 
 func (r *Report) count(e extent) {

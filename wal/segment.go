@@ -124,11 +124,11 @@ func (s *segment) verifyHeader() error {
 	if string(h[:8]) != segmentMagic {
 		return &CorruptError{s.id, 0, s.base, "magic", magicNumber(segmentMagic), binary.LittleEndian.Uint64(h)}
 	}
-	if v := binary.LittleEndian.Uint32(h[8:]); v != formatVersion {
-		return fmt.Errorf("wal: segment %d has format version %d, this build reads version %d", s.id, v, formatVersion)
-	}
 	if want, got := binary.LittleEndian.Uint32(h[60:]), crc32.Checksum(h[:60], castagnoli); want != got {
 		return &CorruptError{s.id, 60, s.base, "header checksum", uint64(want), uint64(got)}
+	}
+	if v := binary.LittleEndian.Uint32(h[8:]); v != formatVersion {
+		return fmt.Errorf("wal: segment %d has format version %d, this build reads version %d", s.id, v, formatVersion)
 	}
 	if id := binary.LittleEndian.Uint64(h[16:]); id != s.id {
 		return &CorruptError{s.id, 16, s.base, "segment id", s.id, id}

@@ -91,7 +91,7 @@ func load(fsys FS, dir string, s survey, flag int) (loaded files, err error) {
 		loaded.extents = append(loaded.extents, extent{segment: segment})
 		e := &loaded.extents[i]
 		if i == len(s.live)-1 {
-			*e, loaded.torn, err = scanTail(segment)
+			*e, loaded.torn, err = loadTail(segment)
 		} else {
 			var footed bool
 			*e, footed, err = loadSealed(segment, s.live[i+1].base-1)
@@ -104,11 +104,37 @@ func load(fsys FS, dir string, s survey, flag int) (loaded files, err error) {
 			return loaded, err
 		}
 	}
+	mark, err := readEnd(fsys, dir)
+	if err != nil {
+		return loaded, err
+	}
+	if err := mark.holds(s, loaded.tail()); err != nil {
+		return loaded, err
+	}
 	if n := len(loaded.extents); n > 0 && s.bounds.first > loaded.extents[n-1].last {
 		tail := loaded.extents[n-1]
 		return loaded, &CorruptError{tail.id, tail.end, s.bounds.first, "last index", s.bounds.first, tail.last}
 	}
 	return loaded, nil
+}
+
+// tail returns the last extent.
+func (f *files) tail() extent {
+	if n := len(f.extents); n > 0 {
+		return f.extents[n-1]
+	}
+	return extent{}
+}
+
+// loadTail scans the segment that was in use. One that was sealed is not: a segment followed it, and is lost.
+func loadTail(s *segment) (extent, tornTail, error) {
+	if e, sealed, err := readFooter(s); sealed || err != nil {
+		if sealed {
+			err = &CorruptError{s.id, e.end, e.last + 1, "segments after a sealed one", 1, 0}
+		}
+		return extent{}, tornTail{}, err
+	}
+	return scanTail(s)
 }
 
 // loadSealed returns the extent of a segment that must hold the entries up to last.

@@ -24,6 +24,8 @@ type Options struct {
 	FS           FS    // default: the real one
 	Logger       *slog.Logger
 	Registerer   prometheus.Registerer
+	// Held says that the directory has held entries: then one without a log is damaged, and not new.
+	Held bool
 	// StallTimeout is how long StoreLogs or DeleteRange may take before the disk counts as
 	// hanging; default 5 s.
 	StallTimeout time.Duration
@@ -100,7 +102,7 @@ func Open(options Options) (*WAL, error) {
 	if err := o.FS.MkdirAll(OpOpen, o.Dir); err != nil {
 		return nil, fmt.Errorf("wal: %w", err)
 	}
-	first, bounds, err := openOrCreateBounds(o.FS, o.Dir)
+	first, bounds, err := openOrCreateBounds(o.FS, o.Dir, o.Held)
 	if err != nil {
 		return nil, err
 	}
@@ -121,10 +123,13 @@ func Open(options Options) (*WAL, error) {
 }
 
 // openOrCreateBounds opens the file "first", and makes it in a directory without segments.
-func openOrCreateBounds(fsys FS, dir string) (File, bounds, error) {
+func openOrCreateBounds(fsys FS, dir string, held bool) (File, bounds, error) {
 	f, b, err := openBounds(fsys, dir, os.O_RDWR)
 	if !missing(err) {
 		return f, b, err
+	}
+	if held {
+		return nil, bounds{}, &CorruptError{Field: "presence of file \"first\"", Want: 1, Got: 0}
 	}
 	names, err := fsys.List(OpOpen, dir)
 	if err != nil {
@@ -303,7 +308,16 @@ func (w *WAL) Close() error {
 	if w.closed.Swap(true) {
 		return nil
 	}
-	return w.closeFiles()
+	w.spares.wait()
+	return errors.Join(w.note(), w.closeFiles())
+}
+
+// note leaves word of how far the log reaches, unless it has failed.
+func (w *WAL) note() error {
+	if w.state.tail.segment == nil || w.failure.latched() != nil {
+		return nil
+	}
+	return w.writeEnd(markOf(w.state.tail))
 }
 
 func (w *WAL) closeFiles() error {

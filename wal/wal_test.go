@@ -269,7 +269,7 @@ func TestOpenTrustsFooters(t *testing.T) {
 }
 
 func TestUnknownVersionIsRefused(t *testing.T) {
-	base, _, _ := storedLog(t)
+	base, _ := storedLog(t)
 	for path := range base.names {
 		fsys := base.image()
 		n := fsys.names[path]
@@ -322,7 +322,7 @@ highlander_wal_bytes 4600
 }
 
 func TestClosed(t *testing.T) {
-	fsys, m, _ := storedLog(t)
+	fsys, m := storedLog(t)
 	w := mustOpen(t, inPlace(fsys))
 	r := w.Reader(m.first())
 	mustClose(t, w)

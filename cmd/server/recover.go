@@ -23,7 +23,7 @@ func Recover(c config.Config, logger *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
 	log, err := wal.Open(wal.Options{
-		Dir: filepath.Join(c.Storage.Path, "wal"), SegmentBytes: segmentBytes(c.Storage), Logger: logger,
+		Dir: filepath.Join(c.Storage.Path, "wal"), Held: dir.Identity().Held, SegmentBytes: segmentBytes(c.Storage), Logger: logger,
 	})
 	if err != nil {
 		return err

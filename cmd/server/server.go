@@ -154,6 +154,7 @@ func (s *Server) openLog() error {
 	s.dir = dir
 	s.log, err = wal.Open(wal.Options{
 		Dir:          filepath.Join(c.Storage.Path, "wal"),
+		Held:         s.identity.Held,
 		SegmentBytes: segmentBytes(c.Storage),
 		Logger:       s.options.Logger,
 		Registerer:   s.registry,
