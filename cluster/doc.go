@@ -35,6 +35,7 @@
 //	R3  A snapshot that is sent to a peer ends below the sender's floor, and the sender's log continues it.
 //	R4  A received snapshot never replaces a log that goes past it, nor a newer snapshot.
 //	R5  A failed or hanging write silences the node before its caller learns of it: nothing is rejected.
+//	R6  Entries for which the disk has no room never reach Raft: they are turned away before (intake.go).
 //
 // Identity:
 //

@@ -33,6 +33,7 @@ type instance struct {
 	retention *retention
 	machine   *machine
 	layer     *layer
+	intake    *intake
 	stable    *ballot
 	notify    chan bool
 	leading   atomic.Pointer[leadership]
@@ -164,7 +165,11 @@ func openBolt(path string) (*raftboltdb.BoltStore, error) {
 type transport struct {
 	*raft.NetworkTransport
 	retention *retention
+	intake    *intake
 }
+
+// Consumer implements raft.Transport.
+func (t *transport) Consumer() <-chan raft.RPC { return t.intake.out }
 
 // SetHeartbeatHandler implements raft.Transport.
 func (t *transport) SetHeartbeatHandler(handle func(raft.RPC)) {
@@ -175,12 +180,12 @@ func (t *transport) SetHeartbeatHandler(handle func(raft.RPC)) {
 func (i *instance) startRaft() error {
 	opts := i.node.opts
 	logger := newRaftLogger(opts.Logger)
-	var trans raft.Transport = &transport{
-		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-			Stream: i.layer, Logger: logger, MaxPool: 4, MaxRPCsInFlight: 2, Timeout: 3 * time.Second,
-		}),
-		retention: i.retention,
-	}
+	network := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: i.layer, Logger: logger, MaxPool: 4, MaxRPCsInFlight: 2, Timeout: 3 * time.Second,
+	})
+	i.intake = newIntake(network.Consumer(), opts.Room, i.node.noRoom)
+	go i.intake.run()
+	var trans raft.Transport = &transport{NetworkTransport: network, retention: i.retention, intake: i.intake}
 	if opts.seams.wrapTransport != nil {
 		trans = opts.seams.wrapTransport(trans)
 	}
@@ -280,6 +285,9 @@ func (i *instance) snapshot(ctx context.Context) {
 func (i *instance) stop() {
 	i.node.port.setLayer(nil)
 	i.node.current.CompareAndSwap(i, nil)
+	if i.intake != nil {
+		defer i.intake.close()
+	}
 	if i.raft != nil {
 		i.drain()
 		stopped := i.raft.Shutdown()

@@ -60,7 +60,10 @@ type Options struct {
 	Floor func() uint64 // lowest index that anyone still needs; nil keeps everything
 	// HoldsBatches reports whether the state machine or the log holds anything worth keeping; such a node is
 	// not reset by Join.
-	HoldsBatches  func() bool
+	HoldsBatches func() bool
+	// Room says why a leader's entries cannot be stored for lack of space; nil takes all. They are turned away
+	// until there is room, and this node stays a follower meanwhile.
+	Room          func(entries []*raft.Log) error
 	SnapshotBytes int64 // applied bytes between two snapshots; default 128 MiB
 
 	Handler http.Handler // requests of other members over the cluster port; PeerOf tells who asks
@@ -188,6 +191,9 @@ func (o *Options) complete() error {
 	}
 	if o.Floor == nil {
 		o.Floor = func() uint64 { return 0 }
+	}
+	if o.Room == nil {
+		o.Room = func([]*raft.Log) error { return nil }
 	}
 	if o.HoldsBatches == nil {
 		o.HoldsBatches = func() bool { return true }

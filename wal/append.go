@@ -45,6 +45,46 @@ func (w *WAL) StoreLogs(logs []*raft.Log) error {
 	return w.show(logs)
 }
 
+// Room reports whether entries that a leader sends can be stored as one group commit, be it in place of others. If need
+// be it takes the space now. It is for one writer: what is stored after the call takes the room away.
+func (w *WAL) Room(logs []*raft.Log) bool {
+	w.mu.Lock()
+	tail, last, err := w.state.tail, w.state.last, w.usable()
+	w.mu.Unlock()
+	if err != nil {
+		return true // whoever stores learns of it
+	}
+	fresh, replaces := w.fresh(logs, last)
+	var bytes int64
+	for _, l := range fresh {
+		bytes += frameBytes(l)
+	}
+	if len(fresh) == 0 || !replaces && tail.segment != nil && tail.end+bytes <= room(tail.size.Load()) {
+		return true
+	}
+	err = w.spares.ensure(segmentBytesFor(bytes))
+	if err != nil && !noSpace(err) {
+		_ = w.failure.latch(err)
+	}
+	return err == nil
+}
+
+// fresh leaves out what the log has already. An entry of the same index and term is the same, and so is everything before
+// it. replaces says that what is left takes the place of other entries.
+func (w *WAL) fresh(logs []*raft.Log, last uint64) (fresh []*raft.Log, replaces bool) {
+	for i := len(logs) - 1; i >= 0; i-- {
+		if logs[i].Index > last {
+			continue
+		}
+		var stored raft.Log
+		if w.GetLog(logs[i].Index, &stored) == nil && stored.Term == logs[i].Term {
+			return logs[i+1:], false
+		}
+		return logs, true
+	}
+	return logs, false
+}
+
 // admit checks that entries continue the log and returns how much room they take.
 func (w *WAL) admit(logs []*raft.Log) (bytes int64, err error) {
 	want := w.state.last + 1

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -86,8 +87,9 @@ func (s *spares) wait() {
 func (s *spares) take(size int64) (spare, error) {
 	s.mu.Lock()
 	var taken spare
-	if n := len(s.pool); n > 0 {
-		taken, s.pool = s.pool[n-1], s.pool[:n-1]
+	if i := s.best(size); i >= 0 {
+		taken = s.pool[i]
+		s.pool = slices.Delete(s.pool, i, i+1)
 	}
 	s.mu.Unlock()
 	if taken.file == nil {
@@ -100,6 +102,32 @@ func (s *spares) take(size int64) (spare, error) {
 		taken.size = size
 	}
 	return taken, nil
+}
+
+// best is the place in the pool of the newest spare that is large enough, else of the newest; -1 in an empty pool.
+func (s *spares) best(size int64) int {
+	for i := len(s.pool) - 1; i >= 0; i-- {
+		if s.pool[i].size >= size {
+			return i
+		}
+	}
+	return len(s.pool) - 1
+}
+
+// ensure sees to it that there is a spare of at least size bytes.
+func (s *spares) ensure(size int64) error {
+	s.mu.Lock()
+	i := s.best(size)
+	there := i >= 0 && s.pool[i].size >= size
+	s.mu.Unlock()
+	if there {
+		return nil
+	}
+	made, err := s.create(max(size, s.size))
+	if err == nil {
+		s.add(made)
+	}
+	return err
 }
 
 // create makes a preallocated file.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/highlander-io/highlander/config"
 )
 
@@ -83,6 +85,16 @@ func (s *Server) full() string {
 		}
 	}
 	return ""
+}
+
+// room says why this node cannot store a leader's entries. Writes are refused long before, but only by nodes that reach
+// this one: while it was down the others went on.
+func (s *Server) room(entries []*raft.Log) error {
+	if s.log.Room(entries) {
+		return nil
+	}
+	return fmt.Errorf("no room for %d entries from index %d on: %d bytes are free on the disk", len(entries), entries[0].Index,
+		s.storage.State().freeBytes)
 }
 
 // overBacklog names a destination whose backlog is above its own bound.

@@ -215,6 +215,7 @@ func (s *Server) openCluster(ctx context.Context) error {
 		Floor:            s.state.Floor,
 		SnapshotBytes:    snapshotBytes(c.Storage),
 		HoldsBatches:     s.state.HoldsBatches,
+		Room:             s.room,
 		Handler:          s.peerRoutes(),
 		Info:             s.info,
 		Logger:           s.options.Logger,
