@@ -51,6 +51,8 @@
 //   - Purging, replaying and refusing move at most what the destination's dead_letter counter holds. A letter that a leader
 //     stored just before it died, and whose samples the next leader could deliver after all, was never counted by a cursor;
 //     without that bound it would unbalance the books.
+//   - Whoever writes a format that a later feature level adds asks FSM.FeatureLevel first: the leader commits a level when
+//     every member is there and supports it. A build that meets a higher one stops. Levels do not go back.
 //   - Apply asks about a pin again, as an election and a pin may cross in the log. It asks about a promotion only where the
 //     promoted source would lose its turn to weight or lag; whether it is silent only the leader can know.
 //   - The margin is measured by the largest time stamp so far. A leader whose clock jumps ahead shortens it once; then the

@@ -12,6 +12,8 @@ type Status struct {
 		Leader string
 		Term   uint64
 		Nodes  []Member
+		// FeatureLevel is what the members have agreed on.
+		FeatureLevel uint64 `json:"feature_level"`
 	}
 	Groups       []Group
 	Destinations []Destination
