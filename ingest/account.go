@@ -22,6 +22,14 @@ func (ho *handover) count(used, fenced uint64) {
 	ho.tally.fenced += fenced
 }
 
+// inherit goes on with a predecessor's account: what it used the log tells, whether it lived to book it or not.
+func (ho *handover) inherit() {
+	ho.mu.Lock()
+	defer ho.mu.Unlock()
+	ho.tally = ho.fence.past
+	ho.tally.booked = fsm.ChangeBooks{KeptUsed: ho.change.KeptUsed, Fenced: ho.change.Fenced, LargestGap: ho.change.LargestGap}
+}
+
 // meet notes the first sample that a series has in the new source's turn.
 func (ho *handover) meet(hash uint64, first int64) {
 	ho.mu.Lock()
@@ -64,15 +72,21 @@ func (ho *handover) sum() account {
 	return ho.tally
 }
 
-// changes returns what is not in the books yet, and takes it as booked.
+// changes returns what is not in the books yet, and takes it as booked. A predecessor may have booked more of what was held
+// back than is found again.
 func (ho *handover) changes() (fsm.ChangeBooks, bool) {
 	ho.mu.Lock()
 	defer ho.mu.Unlock()
 	t := &ho.tally
-	delta := fsm.ChangeBooks{Epoch: ho.epoch, KeptUsed: t.used - t.booked.KeptUsed, Fenced: t.fenced - t.booked.Fenced, LargestGap: t.gap}
-	if delta.KeptUsed == 0 && delta.Fenced == 0 && t.gap == t.booked.LargestGap {
-		return delta, false
+	due := fsm.ChangeBooks{
+		KeptUsed: max(t.used, t.booked.KeptUsed), Fenced: max(t.fenced, t.booked.Fenced), LargestGap: max(t.gap, t.booked.LargestGap),
 	}
-	t.booked = fsm.ChangeBooks{KeptUsed: t.used, Fenced: t.fenced, LargestGap: t.gap}
+	if due == t.booked {
+		return fsm.ChangeBooks{}, false
+	}
+	delta := fsm.ChangeBooks{
+		Epoch: ho.epoch, KeptUsed: due.KeptUsed - t.booked.KeptUsed, Fenced: due.Fenced - t.booked.Fenced, LargestGap: due.LargestGap,
+	}
+	t.booked = due
 	return delta, true
 }

@@ -106,11 +106,14 @@ func (g *group) delta(room int) (fsm.GroupBooks, int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	size := 0
+	gb.Changes, g.owed = g.owed, nil
 	if ho := g.handover.Load(); ho != nil {
 		if change, news := ho.changes(); news {
 			gb.Changes = append(gb.Changes, change)
-			size = 300 + len(g.id.Tenant) + len(g.id.Name)
 		}
+	}
+	if n := len(gb.Changes); n > 0 {
+		size = 200 + 100*n + len(g.id.Tenant) + len(g.id.Name)
 	}
 	for name, s := range g.sources {
 		if s.books.empty() {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -194,7 +195,11 @@ type releaseUntil struct {
 // releaseCopies tells each member what it may drop, after it was asked for what it holds.
 func (h *Handler) releaseCopies(ctx context.Context, l *leadership) {
 	order := releaseOrder{Before: h.now().Add(-releaseSlack).UnixMicro()}
-	for key, oldest := range h.window.oldest() {
+	before := h.window.oldest()
+	for _, key := range h.passed(l) {
+		before[key] = math.MinInt64
+	}
+	for key, oldest := range before {
 		order.Sources = append(order.Sources, releaseUntil{
 			Tenant: key.group.Tenant, Group: key.group.Name, Source: key.source, Before: min(oldest, order.Before),
 		})
@@ -211,6 +216,19 @@ func (h *Handler) releaseCopies(ctx context.Context, l *leadership) {
 		group.Go(func() { h.tellRelease(ctx, l, peer, text) })
 	}
 	group.Wait()
+}
+
+// passed lists the sources of which kept samples are being passed on. Members keep all of it until that is done: a successor
+// has to find what it goes on with and what it has to explain.
+func (h *Handler) passed(l *leadership) []shelfKey {
+	var keys []shelfKey
+	for _, g := range l.all() {
+		if ho := g.handover.Load(); ho != nil && !ho.isOpen() {
+			current, _, _ := h.state.Current(g.id)
+			keys = append(keys, shelfKey{g.id, current})
+		}
+	}
+	return keys
 }
 
 // tellRelease is repeated every few seconds, so that a failure needs no answer of its own. Whoever was not there when

@@ -122,6 +122,9 @@ func (h *Handler) coverPart(wk *work, c *claim, part wire.Part) error {
 			return err
 		}
 	}
+	if err := c.countFenced(wk, scan); err != nil {
+		return err
+	}
 	out, covered, err := scan.Cover(wk.uncovered[:0], wk.labels(), line, seen)
 	if err != nil {
 		return err
@@ -142,6 +145,17 @@ func (h *Handler) coverPart(wk *work, c *claim, part wire.Part) error {
 	}
 	parts, err := scan.Parts(nil, false, true, fsm.MaxBodyBytes)
 	c.parts = append(c.parts, parts...)
+	return err
+}
+
+// countFenced counts what the lines of earlier turns hold back of a kept body. Where the turn has begun before, its own lines
+// hold back what a predecessor has passed on as well, which is not the same.
+func (c *claim) countFenced(wk *work, scan *wire.Request) error {
+	if !c.fromKept || !c.fence.again {
+		return nil
+	}
+	out, fenced, err := scan.Cover(wk.uncovered[:0], wk.labels(), c.fence.fence.line, nil)
+	wk.uncovered, c.fenced = out, c.fenced+fenced
 	return err
 }
 

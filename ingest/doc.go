@@ -101,6 +101,8 @@
 //     way of a forwarded request stores it before it answers: the leader's answer tells it what to keep.
 //   - After a change of leader items that only the new one holds are spread again. The copies of a follower that restarts
 //     are not made anew: the window is then on one node until it has turned over, a margin or two.
+//   - A leader that goes on with a handover takes kept samples used and the largest gap from the log, where its predecessor's
+//     turn can be read, and what was held back from the copies: members keep them until everything has been passed on.
 //   - The largest gap is measured from the first sample of each series of the fence in the new turn; for requests that need no
 //     fence this means hashing their series, until all have been met and for a margin at most.
 //   - A fence of which the new source never came above stays open, and with it the log from its beginning: its group has

@@ -45,6 +45,7 @@ type fence struct {
 	rest  int64            // line of series that the log does not show any more: they ended before its first entry
 	max   int64            // nothing above it is held back
 	guard int64
+	past  account // what the log shows of this turn, if it has begun before
 }
 
 // line is the line of a series for live requests.
@@ -80,6 +81,8 @@ type site struct {
 	again bool // the turn has begun before: its batches set lines of their own
 	lines map[uint64]int64
 	own   map[uint64]int64
+	first map[uint64]int64 // oldest time of this turn
+	used  uint64           // samples of kept requests in this turn
 }
 
 // build makes the fences of some groups.
@@ -89,7 +92,8 @@ func (h *Handler) build(ctx context.Context, list []*handover) error {
 	from := uint64(math.MaxUint64)
 	for _, ho := range list {
 		m.sites[ho.group.id] = &site{
-			state: ho.state, again: ho.again, guard: o.ClockSkewGuard.Milliseconds(), lines: make(map[uint64]int64), own: make(map[uint64]int64),
+			state: ho.state, again: ho.again, guard: o.ClockSkewGuard.Milliseconds(),
+			lines: make(map[uint64]int64), own: make(map[uint64]int64), first: make(map[uint64]int64),
 		}
 		from = min(from, ho.state.From)
 	}
@@ -98,6 +102,7 @@ func (h *Handler) build(ctx context.Context, list []*handover) error {
 	}
 	for _, ho := range list {
 		ho.fence = m.sites[ho.group.id].finish(m.first)
+		ho.inherit()
 	}
 	return nil
 }
@@ -160,6 +165,9 @@ func (m *mason) lay(index uint64, data []byte) error {
 			return nil
 		}
 		to = s.own
+		if b.Flags&fsm.FlagKept != 0 {
+			s.used += b.Counts.Samples()
+		}
 	}
 	m.raw, err = wire.Decompress(m.raw[:0], b.Body, math.MaxInt32)
 	if err != nil {
@@ -185,8 +193,18 @@ func (m *mason) lay(index uint64, data []byte) error {
 		if have, known := to[hash]; !known || newest > have {
 			to[hash] = newest
 		}
+		if index > s.state.Index {
+			s.begin(hash, series.Counts.MinTime)
+		}
 	}
 	return nil
+}
+
+// begin notes a time of a series in this turn.
+func (s *site) begin(hash uint64, oldest int64) {
+	if have, known := s.first[hash]; !known || oldest < have {
+		s.first[hash] = oldest
+	}
 }
 
 // believable is the newest time of a series that is not above a bound.
@@ -206,6 +224,12 @@ func (s *site) finish(first int64) *fence {
 	f := &fence{lines: s.lines, own: s.own, rest: s.state.Boundary, guard: s.guard}
 	if first != 0 {
 		f.rest = min(f.rest, first)
+	}
+	f.past.used = s.used
+	for hash, began := range s.first {
+		if line, known := f.lines[hash]; known {
+			f.past.gap = max(f.past.gap, began-line)
+		}
 	}
 	f.rest += s.guard
 	f.max = f.rest

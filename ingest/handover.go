@@ -86,6 +86,9 @@ func (l *leadership) confirm(ho *handover) {
 	ho.elected = true
 	if before := ho.before.Swap(nil); before != nil {
 		close(before.void)
+		if change, news := before.changes(); news {
+			g.owed = append(g.owed, change)
+		}
 	}
 	l.wake()
 }

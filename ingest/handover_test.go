@@ -24,6 +24,7 @@ func TestHandover(t *testing.T) {
 			if gap := c.check(a.interval+guard, a, b); gap > a.interval+guard {
 				t.Errorf("largest gap %v", gap)
 			}
+			c.explained("b")
 			h := c.state().History
 			if last := h[len(h)-1]; last.KeptUsed == 0 || last.Fenced == 0 || last.LargestGap == 0 || last.LargestGap > (a.interval+guard).Milliseconds() {
 				t.Errorf("history: %+v", last)
@@ -104,6 +105,34 @@ func TestLeaderDiesDuringHandover(t *testing.T) {
 		if gap := c.check(a.interval+guard, a, b); gap > a.interval+guard {
 			t.Errorf("after %d: largest gap %v", after, gap)
 		}
+		c.explained("b")
+	}
+}
+
+// explained requires that the last change is told with what the log shows of it, whoever of its leaders died with what they
+// had not told.
+func (c *colony) explained(to string) {
+	c.Helper()
+	h := c.state().History
+	last := h[len(h)-1]
+	if len(h) != 2 || last.To != to {
+		c.Fatalf("history: %+v", h)
+	}
+	used, gap := uint64(0), int64(0)
+	for _, b := range c.log.batches(c.TB) {
+		if b.Flags&fsm.FlagKept != 0 {
+			used += b.Counts.Samples()
+		}
+	}
+	for _, list := range c.delivered() {
+		for i := 1; i < len(list); i++ {
+			if list[i-1].source != to && list[i].source == to {
+				gap = max(gap, list[i].at-list[i-1].at)
+			}
+		}
+	}
+	if last.KeptUsed != used || last.LargestGap != gap || last.Fenced == 0 {
+		c.Errorf("%d kept samples are in the log, the largest gap is %d ms; the history tells %+v", used, gap, last)
 	}
 }
 

@@ -57,7 +57,7 @@ func (h *Handler) explain(ho *handover) {
 	t := ho.sum()
 	if ho.again {
 		h.log.Info("handover continued after a change of leader", "tenant", ho.group.id.Tenant, "group", ho.group.id.Name,
-			"source", ho.change.To, "epoch", ho.epoch, "kept_used", t.used)
+			"source", ho.change.To, "epoch", ho.epoch, "kept_used", t.used-ho.fence.past.used)
 		return
 	}
 	h.log.Info("source changed", "tenant", ho.group.id.Tenant, "group", ho.group.id.Name, "from", ho.change.From, "source", ho.change.To,
@@ -77,7 +77,7 @@ func (h *Handler) claimKept(wk *work, ho *handover, it *keptItem) (*claim, error
 	}
 	c := wk.add()
 	c.group, c.source, c.epoch, c.bytes = g, s, ho.epoch, it.share
-	c.fence, c.fromKept, c.stored = ho, true, c.stored[:0]
+	c.fence, c.fromKept = ho, true
 	if a, ok := h.open(wk); !ok {
 		if a.outcome == unavailable {
 			return nil, errors.New(a.reason)

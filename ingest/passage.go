@@ -169,7 +169,7 @@ func (p *passage) land(f *flight) error {
 	}
 	fenced := c.covered
 	if p.ho.again {
-		fenced = 0 // what a predecessor passed on or held back is covered once more, and in its figures already
+		fenced = c.fenced
 	}
 	p.ho.count(used, fenced)
 	g := p.ho.group

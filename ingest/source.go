@@ -57,7 +57,8 @@ type group struct {
 	gone     bool          // dropped from the leadership; look again
 	// handover is the last change of source, until its fence has ended. Requests read it without mu.
 	handover     atomic.Pointer[handover]
-	partialSince time.Time // since when the current source delivers less than a standby
+	owed         []fsm.ChangeBooks // of handovers that another one has followed; not in the books yet
+	partialSince time.Time         // since when the current source delivers less than a standby
 	partialSaid  bool
 }
 

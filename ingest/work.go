@@ -54,6 +54,7 @@ type claim struct {
 	fence    *handover // of the source's turn, if it is open
 	fromKept bool      // kept before, and passed on now
 	covered  uint64    // samples that the fence held back
+	fenced   uint64    // from kept: of them those that were delivered before the turn, and not in it by a predecessor
 	stored   []uint64  // from kept: SeriesHash of what is stored
 	scanned  bool      // counts are known to be all there is
 	kept     *keptItem // of a standby's
