@@ -238,7 +238,7 @@ func TestReload(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	m := newMetrics(reg, new(budget), new(window))
+	m := newMetrics(reg, new(budget), new(window), func() []*keptItem { return nil })
 	m.outOfOrder.WithLabelValues("t", "g", "s").Inc()
 	problems, err := testutil.GatherAndLint(reg)
 	if err != nil {
@@ -251,7 +251,7 @@ func TestMetrics(t *testing.T) {
 
 func TestEveryStatusIsObserved(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	m := newMetrics(reg, new(budget), new(window))
+	m := newMetrics(reg, new(budget), new(window), func() []*keptItem { return nil })
 	for o := range table {
 		m.observe(table[o].status, time.Millisecond)
 	}

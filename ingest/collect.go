@@ -87,6 +87,7 @@ func (h *Handler) adopt(l *leadership, it *keptItem, o *Options) {
 func (h *Handler) meet() {
 	peers := h.node.Peers()
 	h.peers.Store(&peers)
+	h.holders.meet(peers, h.now())
 }
 
 // collect asks every member that is reachable for what it keeps. Elections wait for it.
@@ -131,6 +132,8 @@ func (h *Handler) fetch(ctx context.Context, l *leadership, peer Peer) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s answered %s", peer.Name, resp.Status)
 	}
+	holder := resp.Header.Get(headerWindow)
+	h.holders.learn(peer.Name, holder, h.now())
 	o := h.options.Load()
 	stream := bufio.NewReader(resp.Body)
 	for {
@@ -142,38 +145,14 @@ func (h *Handler) fetch(ctx context.Context, l *leadership, peer Peer) error {
 			return err
 		}
 		for _, it := range f.items(body) {
-			l.offered(it.id)
 			fresh, err := h.window.copy(it)
 			if err != nil {
 				return err
 			}
+			h.window.hold(it.id, holder)
 			if fresh {
 				h.adopt(l, it, o)
 			}
-		}
-	}
-}
-
-// offered notes that a member holds a copy.
-func (l *leadership) offered(id fsm.RequestID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.copied[id] = struct{}{}
-}
-
-// spread gives another member a copy of what only this node holds: the second one went with the predecessor.
-func (h *Handler) spread(ctx context.Context, l *leadership) {
-	l.mu.Lock()
-	copied := l.copied
-	l.copied = make(map[fsm.RequestID]struct{})
-	l.mu.Unlock()
-	for _, it := range h.window.list() {
-		voters := h.voters()
-		if _, has := copied[it.id]; has || len(voters) == 0 {
-			continue
-		}
-		if err := h.offer(ctx, voters, it.frame(nil)); err != nil {
-			return // nobody is there; standbys are told the same with their next request
 		}
 	}
 }
@@ -243,7 +222,7 @@ func (h *Handler) tellRelease(ctx context.Context, l *leadership, peer Peer, tex
 		h.collectFrom(ctx, l, peer)
 		return
 	}
-	_ = h.post(ctx, peer, KeptReleasePath, text, releaseTimeout)
+	_, _ = h.post(ctx, peer, KeptReleasePath, text, releaseTimeout)
 }
 
 // serveRelease drops copies that the leader says are not needed any more.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"net/url"
 	"slices"
@@ -29,7 +30,7 @@ const (
 )
 
 const (
-	headerKeeper = "X-Highlander-Keeper" // on a forwarded request: its sender keeps what the leader tells it to
+	headerKeeper = "X-Highlander-Keeper" // on a forwarded request: the window of its sender, which keeps what the leader tells it to
 	headerKept   = "X-Highlander-Kept"   // on the leader's answer: a note of what is to be kept; one for each standby
 )
 
@@ -84,21 +85,37 @@ func parseNote(header string) (n keptNote, err error) {
 // told in the answer, else whoever takes a copy. Where there is no other voter there is nobody to ask.
 func (h *Handler) secondCopy(ctx context.Context, wk *work) error {
 	var notes []keptNote
-	for i := range wk.claims {
-		if it := wk.claims[i].kept; it != nil {
-			notes = append(notes, keptNote{it.owner.group.Name, it.owner.source, it.arrived, it.share})
-		}
+	for it := range wk.kept() {
+		notes = append(notes, keptNote{it.owner.group.Name, it.owner.source, it.arrived, it.share})
 	}
+	holder := wk.request.keeper
 	voters := h.voters()
 	switch {
 	case len(notes) == 0 || len(voters) == 0:
 		return nil
-	case wk.request.keeper && len(notes) <= notesMax:
+	case holder != "" && len(notes) <= notesMax:
 		wk.notes = notes
-		return nil
+	default:
+		var err error
+		if holder, err = h.offer(ctx, voters, wk.request.frame(notes)); err != nil {
+			return err
+		}
 	}
-	frame := wk.request.frame(notes)
-	return h.offer(ctx, voters, frame)
+	for it := range wk.kept() {
+		h.window.hold(it.id, holder)
+	}
+	return nil
+}
+
+// kept ranges over what is kept of a request.
+func (wk *work) kept() iter.Seq[*keptItem] {
+	return func(yield func(*keptItem) bool) {
+		for i := range wk.claims {
+			if it := wk.claims[i].kept; it != nil && !yield(it) {
+				return
+			}
+		}
+	}
 }
 
 // voters are the peers that copies are for.
@@ -115,8 +132,8 @@ func (h *Handler) voters() []Peer {
 	return *peers
 }
 
-// offer posts a copy to the member that took the last one, else to another.
-func (h *Handler) offer(ctx context.Context, peers []Peer, frame []byte) error {
+// offer posts a copy to the member that took the last one, else to another, and returns whose window it is in.
+func (h *Handler) offer(ctx context.Context, peers []Peer, frame []byte) (holder string, err error) {
 	start := int(h.keeper.Load())
 	for _, reachable := range [...]bool{true, false} { // what was not reachable a moment ago may be now
 		for i := range peers {
@@ -124,35 +141,38 @@ func (h *Handler) offer(ctx context.Context, peers []Peer, frame []byte) error {
 			if peers[at].Reachable != reachable {
 				continue
 			}
-			if h.post(ctx, peers[at], KeptPath, frame, offerTimeout) == nil {
+			if holder, err := h.post(ctx, peers[at], KeptPath, frame, offerTimeout); err == nil {
 				h.keeper.Store(int64(at))
-				return nil
+				return holder, nil
 			}
 			if ctx.Err() != nil {
-				return errNoCopy
+				return "", errNoCopy
 			}
 		}
 	}
-	return errNoCopy
+	return "", errNoCopy
 }
 
-func (h *Handler) post(ctx context.Context, to Peer, path string, body []byte, timeout time.Duration) error {
+// post returns the window that the member has answered from.
+func (h *Handler) post(ctx context.Context, to Peer, path string, body []byte, timeout time.Duration) (window string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	rq, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+peerHost+path, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return "", err
 	}
 	resp, err := to.Via.RoundTrip(rq)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, relayedMax)) // so that the connection can be used again
 	if resp.StatusCode != http.StatusNoContent {
-		return fmt.Errorf("%s answered %s", to.Name, resp.Status)
+		return "", fmt.Errorf("%s answered %s", to.Name, resp.Status)
 	}
-	return nil
+	window = resp.Header.Get(headerWindow)
+	h.holders.learn(to.Name, window, h.now())
+	return window, nil
 }
 
 const peerHost = "member" // the way to a member does not depend on it
@@ -263,7 +283,10 @@ func (h *Handler) Kept() http.Handler {
 	mux.HandleFunc("POST "+KeptPath, h.serveCopy)
 	mux.HandleFunc("GET "+KeptPath, h.serveKept)
 	mux.HandleFunc("POST "+KeptReleasePath, h.serveRelease)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()[headerWindow] = []string{h.window.id}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 func (h *Handler) serveCopy(w http.ResponseWriter, r *http.Request) {

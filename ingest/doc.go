@@ -21,6 +21,7 @@
 //	             share a series (passage.go), so each series keeps its order; then it opens
 //	cover.go     live requests go through the fence until the new source has passed it for a margin (handover.go, over)
 //	account.go   what became of it, for the history
+//	mend.go      what is left on one node, as another one restarted or is gone, is given to a third or to it again
 //	collect.go   a new leader asks the members for what they keep, builds open fences again, and goes on
 //	partial.go   a current source that delivers less than a standby is named in the log
 //
@@ -41,8 +42,8 @@
 //   - I10: what is booked carries both sides of its equation in one delta, and each delta is applied once.
 //   - I11: a source's life is noted before anything of it can be refused: a 503 of ours is life, and nobody is called silent
 //     for the time in which the gate refused everybody.
-//   - I12: what a standby was answered 202 for is in the windows of two nodes, where there are several voters, until the
-//     current source has delivered it, it is used, or its source has been silent for forget_after (said and counted).
+//   - I12: what a standby was answered 202 for is in the windows of two nodes, where there are several voters, but for the
+//     seconds after one of them restarts, until the current source has delivered it, it is used, or its source has been silent for forget_after (said and counted).
 //   - I13: samples of a source's turn go into the log in the order in which they were sent, each series for itself: kept ones
 //     first, then live ones. No two kept requests that share a series are on their way into the log at the same time.
 //     Nothing is put into a window that has been passed on: both ask who is current under the group's lock.
@@ -99,8 +100,9 @@
 //     that is ahead counts as far as it is believed, or its samples could not go for as long as it is ahead.
 //   - Arrivals are the leader's clock, never two alike, so copies on any nodes have one order. A member that took a copy by
 //     way of a forwarded request stores it before it answers: the leader's answer tells it what to keep.
-//   - After a change of leader items that only the new one holds are spread again. The copies of a follower that restarts
-//     are not made anew: the window is then on one node until it has turned over, a margin or two.
+//   - A window goes with its process and has a name; whoever takes a copy answers with it. So the leader knows, without asking
+//     for what members hold, which copies went with a restart or with a member that has been gone for ten seconds, and makes
+//     them anew, the youngest first, at a bounded rate. The same spreads what a new leader alone has.
 //   - A leader that goes on with a handover takes kept samples used and the largest gap from the log, where its predecessor's
 //     turn can be read, and what was held back from the copies: members keep them until everything has been passed on.
 //   - The largest gap is measured from the first sample of each series of the fence in the new turn; for requests that need no

@@ -77,7 +77,7 @@ func (h *Handler) forwardedHeader(ctx context.Context, r *http.Request, rq *requ
 	}
 	header["Content-Type"] = []string{contentType}
 	header["Content-Encoding"] = []string{"snappy"}
-	header[headerKeeper] = []string{"1"}
+	header[headerKeeper] = []string{h.window.id}
 	if rq.client != "" {
 		header[headerClient] = []string{rq.client}
 	}

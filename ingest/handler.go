@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/highlander-io/highlander/fsm/wire"
@@ -57,6 +58,7 @@ type Handler struct {
 
 	window    window
 	peers     atomic.Pointer[[]Peer]
+	holders   holders
 	keeper    atomic.Int64 // the peer that took the last copy
 	fullSince atomic.Int64 // since when the window turns standbys away, Unix nanoseconds; 0: it does not
 }
@@ -74,7 +76,8 @@ func New(o Options, d Deps) *Handler {
 		log:    d.Logger.With("component", "ingest"),
 		active: newInflight(),
 	}
-	h.metrics = newMetrics(d.Registerer, &h.budget, &h.window)
+	h.window.id = uuid.NewString()
+	h.metrics = newMetrics(d.Registerer, &h.budget, &h.window, h.lonely)
 	h.Reload(o)
 	return h
 }
@@ -125,7 +128,7 @@ type request struct {
 	named
 	protocol wire.Protocol
 	client   string // host of the client, not of a follower; empty if the source is named
-	keeper   bool   // it came through a follower that keeps what the answer tells it to
+	keeper   string // the window of the follower that it came through, which keeps what the answer tells it to
 	body     []byte // as received
 }
 
@@ -161,7 +164,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, forwarded bool) a
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, left)
 		defer cancel()
-		rq.keeper = r.Header.Get(headerKeeper) != ""
+		rq.keeper = r.Header.Get(headerKeeper)
 	}
 	l := h.leading()
 	switch {

@@ -136,6 +136,40 @@ func (c *colony) explained(to string) {
 	}
 }
 
+// A member that restarts has lost its copies. They are made anew, so that leader and source may go together soon after.
+func TestMemberRestarts(t *testing.T) {
+	for name, gone := range map[string]bool{"and is back": false, "and stays away": true} {
+		t.Run(name, func(t *testing.T) {
+			c := newColony(t, 3, func(o *Options) { o.Policy.FailoverTimeout = 40 * time.Second })
+			a, b := newProm("a", 0), newProm("b", 2*time.Second)
+			b.via = 1
+			c.run(time.Minute, a, b)
+			a.kill()
+			c.run(10*time.Second, a, b)
+			if n := len(c.leading().h.lonely()); n != 0 {
+				t.Fatalf("%d requests are kept on the leader alone", n)
+			}
+			c.members[1].start()
+			if gone {
+				b.via = 2
+				c.members[1].down.Store(true)
+				c.run(goneAfter, a, b)
+			}
+			c.run(6*time.Second, a, b)
+			if n := len(c.leading().h.lonely()); n != 0 {
+				t.Errorf("%d requests are still kept on the leader alone", n)
+			}
+			c.crash(2)
+			c.members[1].down.Store(false)
+			c.run(3*time.Minute, a, b)
+			c.current("b")
+			if gap := c.check(a.interval+guard, a, b); gap > a.interval+guard {
+				t.Errorf("largest gap %v", gap)
+			}
+		})
+	}
+}
+
 func TestThreeInARow(t *testing.T) {
 	c := newColony(t, 3)
 	a, b, x := newProm("a", 0), newProm("b", 2*time.Second), newProm("c", 3*time.Second)

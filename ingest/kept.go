@@ -12,7 +12,8 @@ import (
 // errWindowFull is the answer to a standby for whose samples there is no room: it keeps them itself then.
 var errWindowFull = errors.New("the handover window is full; try again")
 
-// keptItem is one body of a standby, as it came. Nothing in it changes once it is in a window, but for book.
+// keptItem is one body of a standby, as it came. Nothing in it changes once it is in a window, but for book and
+// holder.
 type keptItem struct {
 	id       fsm.RequestID
 	owner    shelfKey
@@ -23,7 +24,8 @@ type keptItem struct {
 	share    int   // the owner's part of the body's bytes, as in the books
 	body     []byte
 
-	book itemBook
+	book   itemBook
+	holder string // the window that has the other copy, of this leader's knowledge; guarded by the window's lock
 }
 
 // arrivedMs is the arrival in Unix milliseconds.
@@ -43,6 +45,7 @@ type shelfKey struct {
 // window holds the kept bodies of this node: on the leader all of them, on a follower copies of those that came through
 // it or were given to it. It outlives leaderships. Its lock comes after that of a group.
 type window struct {
+	id      string // of this process: a member that restarts has another one
 	mu      sync.Mutex
 	max     int64
 	used    int64

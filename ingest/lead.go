@@ -13,7 +13,7 @@ const (
 	tickInterval   = 500 * time.Millisecond // how often the rule is asked without an arrival
 	flushInterval  = 2 * time.Second        // how often the books are committed while there is something
 	forgetInterval = time.Minute
-	// releaseInterval is how often members are told what they may drop.
+	// releaseInterval is how often members are told what they may drop, and get copies of what is on this node alone.
 	releaseInterval = 5 * time.Second
 	farewell        = time.Second // for the last flush
 )
@@ -29,7 +29,7 @@ func (h *Handler) Lead(ctx context.Context) error {
 	l.tasks.Go(func() {
 		h.collect(ctx, l)
 		l.wake()
-		l.tasks.Go(func() { h.spread(ctx, l) })
+		l.tasks.Go(func() { h.mend(ctx, l) })
 		h.workHandovers(ctx, l)
 	})
 	releases := time.NewTicker(releaseInterval)
@@ -48,7 +48,10 @@ func (h *Handler) Lead(ctx context.Context) error {
 		case <-ticks.C:
 			h.tick(ctx, l)
 		case <-releases.C:
-			l.tasks.Go(func() { h.releaseCopies(ctx, l) })
+			l.tasks.Go(func() {
+				h.releaseCopies(ctx, l) // the answers say whose window is a new one
+				h.mend(ctx, l)
+			})
 		case <-flushes.C:
 			failing.books(h.log, h.flush(ctx, l))
 		case <-forgets.C:

@@ -21,7 +21,7 @@ type metrics struct {
 	fenceBuilds, handovers prometheus.Histogram
 }
 
-func newMetrics(reg prometheus.Registerer, b *budget, w *window) *metrics {
+func newMetrics(reg prometheus.Registerer, b *budget, w *window, lonely func() []*keptItem) *metrics {
 	f := promauto.With(reg)
 	m := &metrics{
 		forwarded: f.NewCounter(prometheus.CounterOpts{
@@ -42,6 +42,10 @@ func newMetrics(reg prometheus.Registerer, b *budget, w *window) *metrics {
 		}),
 	}
 	m.window(f, w)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "highlander_ingest_kept_underreplicated_requests",
+		Help: "Standby requests that only the leader keeps although there are other voters; on the leader, 0 elsewhere.",
+	}, func() float64 { return float64(len(lonely())) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "highlander_ingest_in_flight_bytes",
 		Help: "Memory held by write requests in flight, as received and as decoded.",

@@ -26,11 +26,11 @@ type leadership struct {
 	ledger ledger
 	ticks  int // only touched by tick
 
-	collected atomic.Bool                // what members kept is here, as far as they answered: elections may begin
-	heard     map[string]bool            // peers that were asked for what they keep; guarded by mu
-	copied    map[fsm.RequestID]struct{} // what members hold, while it is collected; guarded by mu
-	work      chan struct{}              // changes of source wait for advance
-	passing   chan struct{}              // a place for each group that passes on what is kept
+	collected atomic.Bool     // what members kept is here, as far as they answered: elections may begin
+	heard     map[string]bool // peers that were asked for what they keep; guarded by mu
+	mending   atomic.Bool     // copies are being made of what this node keeps alone
+	work      chan struct{}   // changes of source wait for advance
+	passing   chan struct{}   // a place for each group that passes on what is kept
 	tasks     sync.WaitGroup
 }
 
@@ -40,7 +40,6 @@ func newLeadership(origin string, now time.Time) *leadership {
 		groups:   make(map[fsm.GroupID]*group),
 		metadata: make(map[metadataKey]time.Time),
 		heard:    make(map[string]bool),
-		copied:   make(map[fsm.RequestID]struct{}),
 		work:     make(chan struct{}, 1),
 		passing:  make(chan struct{}, passingMax),
 	}

@@ -83,7 +83,7 @@ func (c *colony) elect(i int) {
 	m.h.takeOver(m.lead)
 	m.h.lead.Store(m.lead)
 	m.h.collect(context.Background(), m.lead)
-	m.h.spread(context.Background(), m.lead)
+	m.h.mend(context.Background(), m.lead)
 	c.advance()
 }
 
@@ -280,6 +280,7 @@ func (c *colony) run(d time.Duration, proms ...*prom) {
 		if i%20 == 0 {
 			m := c.leading()
 			m.h.releaseCopies(context.Background(), m.lead)
+			m.h.mend(context.Background(), m.lead)
 		}
 	}
 	c.flush()
