@@ -55,6 +55,7 @@ func (h *Handler) takeOver(l *leadership) {
 		}
 		g.mu.Unlock()
 	}
+	h.takePaces(l)
 	for _, it := range h.window.list() {
 		h.adopt(l, it, o)
 	}
@@ -157,11 +158,12 @@ func (h *Handler) fetch(ctx context.Context, l *leadership, peer Peer) error {
 	}
 }
 
-// releaseOrder tells a member what it may drop: of the sources named, what arrived before their time, and of all others
+// releaseOrder tells a member what the leader knows of its sources' paces, and what it may drop: of the sources named, what arrived before their time, and of all others
 // what arrived before Before. Times are Unix microseconds.
 type releaseOrder struct {
 	Before  int64          `json:"before"`
 	Sources []releaseUntil `json:"sources"`
+	Paces   []sourcePace   `json:"paces"`
 }
 
 type releaseUntil struct {
@@ -173,7 +175,7 @@ type releaseUntil struct {
 
 // releaseCopies tells each member what it may drop, after it was asked for what it holds.
 func (h *Handler) releaseCopies(ctx context.Context, l *leadership) {
-	order := releaseOrder{Before: h.now().Add(-releaseSlack).UnixMicro()}
+	order := releaseOrder{Before: h.now().Add(-releaseSlack).UnixMicro(), Paces: l.paces()}
 	before := h.window.oldest()
 	for _, key := range h.passed(l) {
 		before[key] = math.MinInt64
@@ -236,6 +238,7 @@ func (h *Handler) serveRelease(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this node leads", http.StatusConflict)
 		return
 	}
+	h.paces.Store(&order.Paces)
 	before := make(map[shelfKey]int64, len(order.Sources))
 	for _, s := range order.Sources {
 		before[shelfKey{fsm.GroupID{Tenant: s.Tenant, Name: s.Group}, s.Source}] = s.Before

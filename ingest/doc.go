@@ -43,7 +43,8 @@
 //   - I11: a source's life is noted before anything of it can be refused: a 503 of ours is life, and nobody is called silent
 //     for the time in which the gate refused everybody.
 //   - I12: what a standby was answered 202 for is in the windows of two nodes, where there are several voters, but for the
-//     seconds after one of them restarts, until the current source has delivered it, it is used, or its source has been silent for forget_after (said and counted).
+//     seconds after one of them restarts; until the current source has delivered it, it is used, or its source has been
+//     silent for forget_after (said and counted).
 //   - I13: samples of a source's turn go into the log in the order in which they were sent, each series for itself: kept ones
 //     first, then live ones. No two kept requests that share a series are on their way into the log at the same time.
 //     Nothing is put into a window that has been passed on: both ask who is current under the group's lock.
@@ -63,6 +64,7 @@
 //   - The usual interval of a source (pace.go) is a mean of gaps weighed by their length. Rejected: the plain mean, which
 //     shards that send at once make tiny (flapping at one-minute scrapes), and the maximum, which one outage spoils for
 //     hours. While a source's interval is not known, the longest of its group's is taken, as pairs scrape alike, else a minute.
+//     Members are told the intervals every few seconds, so a new leader begins with those.
 //   - Who was named by labels could not be heard while the gate was shut. That time is no pause of theirs, teaches nothing about
 //     their interval, and is no time in which a current source could have gained on real time.
 //   - Who has only ever sent what cannot be read is no candidate: the first source of a group must have sent something sound.

@@ -59,8 +59,9 @@ type Handler struct {
 	window    window
 	peers     atomic.Pointer[[]Peer]
 	holders   holders
-	keeper    atomic.Int64 // the peer that took the last copy
-	fullSince atomic.Int64 // since when the window turns standbys away, Unix nanoseconds; 0: it does not
+	paces     atomic.Pointer[[]sourcePace] // as the last leader told them
+	keeper    atomic.Int64                 // the peer that took the last copy
+	fullSince atomic.Int64                 // since when the window turns standbys away, Unix nanoseconds; 0: it does not
 }
 
 // New returns a Handler. It starts nothing; call Lead while the node leads.

@@ -1,0 +1,131 @@
+package ingest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/highlander-io/highlander/fsm"
+)
+
+// The leader and the source go together, with everything that the leader kept.
+func TestLeaderAndSourceDie(t *testing.T) {
+	for name, via := range map[string]int{"through the leader": 0, "through the next leader": 1, "through another": 2} {
+		t.Run(name, func(t *testing.T) {
+			c := newColony(t, 3)
+			a, b := newProm("a", 0), newProm("b", 2*time.Second)
+			b.via = via
+			c.run(3*time.Minute, a, b)
+			a.kill()
+			c.crash(1)
+			c.run(2*time.Minute, a, b)
+			c.current("b")
+			if gap := c.check(a.interval+guard, a, b); gap > a.interval+guard {
+				t.Errorf("largest gap %v", gap)
+			}
+		})
+	}
+}
+
+// The leader goes while kept samples are being passed on: what it passed on must not come twice.
+func TestLeaderDiesDuringHandover(t *testing.T) {
+	for after := range 12 {
+		c := newColony(t, 3)
+		a, b := newProm("a", 0), newProm("b", 2*time.Second)
+		c.run(2*time.Minute, a, b)
+		passed := 0
+		c.log.before = func(entry []byte) error {
+			if isKept(entry) {
+				if passed++; passed == after+1 {
+					return errNotCommitted // and what follows does commit, if it is proposed
+				}
+			}
+			return nil
+		}
+		ho := c.depose([]*prom{a, b})
+		// Once, as passing would wait for the one that cannot be committed.
+		if err := c.leading().h.newPassage(ho).pass(t.Context()); err == nil && passed > after {
+			t.Fatal("nothing failed")
+		}
+		c.log.before = nil
+		c.crash(2)
+		c.run(time.Minute, a, b)
+		if gap := c.check(a.interval+guard, a, b); gap > a.interval+guard {
+			t.Errorf("after %d: largest gap %v", after, gap)
+		}
+		c.explained("b")
+	}
+}
+
+// explained requires that the last change is told with what the log shows of it, whoever of its leaders died with what they
+// had not told.
+func (c *colony) explained(to string) {
+	c.Helper()
+	h := c.state().History
+	last := h[len(h)-1]
+	if len(h) != 2 || last.To != to {
+		c.Fatalf("history: %+v", h)
+	}
+	used, gap := uint64(0), int64(0)
+	for _, b := range c.log.batches(c.TB) {
+		if b.Flags&fsm.FlagKept != 0 {
+			used += b.Counts.Samples()
+		}
+	}
+	for _, list := range c.delivered() {
+		for i := 1; i < len(list); i++ {
+			if list[i-1].source != to && list[i].source == to {
+				gap = max(gap, list[i].at-list[i-1].at)
+			}
+		}
+	}
+	if last.KeptUsed != used || last.LargestGap != gap || last.Fenced == 0 {
+		c.Errorf("%d kept samples are in the log, the largest gap is %d ms; the history tells %+v", used, gap, last)
+	}
+}
+
+// A member that restarts has lost its copies. They are made anew, so that leader and source may go together soon after.
+func TestMemberRestarts(t *testing.T) {
+	for name, gone := range map[string]bool{"and is back": false, "and stays away": true} {
+		t.Run(name, func(t *testing.T) {
+			c := newColony(t, 3, func(o *Options) { o.Policy.FailoverTimeout = 40 * time.Second })
+			a, b := newProm("a", 0), newProm("b", 2*time.Second)
+			b.via = 1
+			c.run(time.Minute, a, b)
+			a.kill()
+			c.run(10*time.Second, a, b)
+			if n := len(c.leading().h.lonely()); n != 0 {
+				t.Fatalf("%d requests are kept on the leader alone", n)
+			}
+			c.members[1].start()
+			if gone {
+				b.via = 2
+				c.members[1].down.Store(true)
+				c.run(goneAfter, a, b)
+			}
+			c.run(6*time.Second, a, b)
+			if n := len(c.leading().h.lonely()); n != 0 {
+				t.Errorf("%d requests are still kept on the leader alone", n)
+			}
+			c.crash(2)
+			c.members[1].down.Store(false)
+			c.run(3*time.Minute, a, b)
+			c.current("b")
+			if gap := c.check(a.interval+guard, a, b); gap > a.interval+guard {
+				t.Errorf("largest gap %v", gap)
+			}
+		})
+	}
+}
+
+// A new leader knows how often the sources send: one that died with the old leader is not waited for as for one of which nothing
+// is known.
+func TestNewLeaderKnowsPaces(t *testing.T) {
+	c := newColony(t, 3, func(o *Options) { o.Policy.FailoverTimeout = 4 * time.Second })
+	a, b := newProm("a", 0), newProm("b", 100*time.Millisecond)
+	a.interval, b.interval = 250*time.Millisecond, 250*time.Millisecond // less than what tells bursts from an interval
+	c.run(40*time.Second, a, b)
+	a.kill()
+	c.crash(1)
+	c.run(7*time.Second, a, b)
+	c.current("b")
+}
