@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -20,8 +19,6 @@ const (
 	storageInterval = 100 * time.Millisecond
 	// spareBytesMax bounds the ballast file that is given back when the disk has nothing left.
 	spareBytesMax = 16 << 20
-	// growthHalfLife is how quickly the estimate of highlander_storage_full_in_seconds forgets.
-	growthHalfLife = time.Minute
 )
 
 // diskState is one look at the disk.
@@ -42,9 +39,7 @@ type storage struct {
 	backlogBytes  func() uint64
 	logger        *slog.Logger
 	state         atomic.Pointer[diskState]
-	growth        float64 // bytes per second, decaying average
-	lastBacklog   uint64
-	lastLook      time.Time
+	growth        growth
 	spareReleased bool
 }
 
@@ -123,24 +118,15 @@ func (s *storage) limit(now *diskState, wasFull bool) string {
 // fullIn divides the room left by the growth of the backlog. The log itself is no measure: it grows and
 // shrinks by whole segments while nothing is wrong.
 func (s *storage) fullIn(state *diskState, now time.Time) float64 {
-	backlog := s.backlogBytes()
-	if elapsed := now.Sub(s.lastLook).Seconds(); !s.lastLook.IsZero() && elapsed > 0 {
-		rate := (float64(backlog) - float64(s.lastBacklog)) / elapsed
-		keep := math.Exp2(-elapsed / growthHalfLife.Seconds())
-		s.growth = s.growth*keep + rate*(1-keep)
-	}
-	s.lastBacklog, s.lastLook = backlog, now
+	s.growth.note(s.backlogBytes(), now)
 	if state.full != "" {
 		return 0
 	}
-	if s.growth < 1 {
-		return math.Inf(1)
-	}
-	room := float64(state.freeBytes - s.minFreeBytes)
+	room := state.freeBytes - s.minFreeBytes
 	if s.maxBytes > 0 {
-		room = math.Min(room, float64(s.maxBytes-state.walBytes))
+		room = min(room, s.maxBytes-state.walBytes)
 	}
-	return math.Max(room, 0) / s.growth
+	return s.growth.secondsUntil(room)
 }
 
 // tendSpare gives the spare file's space back when the disk has nothing left, and takes it again when there
