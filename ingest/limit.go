@@ -74,8 +74,13 @@ func (buf *buffer) release() {
 	buffers.Put(buf)
 }
 
-// firstRead is where reading a body of undeclared length starts; the buffer doubles from there.
-const firstRead = 64 << 10
+const (
+	// firstRead is the room that a body gets before anything of it has arrived, whatever length it declares: else a few
+	// clients that declare much and send nothing would use up the budget.
+	firstRead = 4 << 10
+	// readGrowth is by how much more room than has been filled the next read gets.
+	readGrowth = 4
+)
 
 const overloaded = "too many bytes in flight; try again"
 
@@ -100,11 +105,11 @@ func bodyTooLarge(o *Options) answer {
 }
 
 func fill(buf *buffer, r *http.Request, o *Options, conn *http.ResponseController) (answer, bool) {
-	size := r.ContentLength
-	if size < 0 {
-		size = firstRead
+	whole := r.ContentLength
+	if whole < 0 {
+		whole = o.MaxBodyBytes + 1 // so that one byte too many is seen
 	}
-	if a, ok := grow(buf, size); !ok {
+	if a, ok := grow(buf, min(firstRead, whole)); !ok {
 		return a, false
 	}
 	// Not every ResponseWriter has a deadline (those of tests do not); a server's has. The deadline must be gone
@@ -117,7 +122,7 @@ func fill(buf *buffer, r *http.Request, o *Options, conn *http.ResponseControlle
 			if r.ContentLength >= 0 && int64(len(buf.b)) >= r.ContentLength {
 				return answer{}, true
 			}
-			if a, ok := grow(buf, 2*int64(len(buf.b))); !ok {
+			if a, ok := grow(buf, min(readGrowth*int64(len(buf.b)), whole)); !ok {
 				return a, false
 			}
 		}

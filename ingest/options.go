@@ -54,7 +54,7 @@ func (o Options) withDefaults() Options {
 	o.Policy.RequestWeight, o.Policy.RequireKept = o.RequestWeight, true
 	o.MaxNameBytes = min(o.MaxNameBytes, fsm.NameBytesMax)
 	o.MaxGroups, o.MaxSources = min(o.MaxGroups, fsm.GroupsMax), min(o.MaxSources, fsm.SourcesMax)
-	// Reading a body of unknown length doubles its buffer.
+	// While a body is read, its buffer may have just been replaced by a larger one.
 	o.MaxInflightBytes = max(o.MaxInflightBytes, 2*o.MaxBodyBytes+o.MaxDecodedBytes)
 	return o
 }
