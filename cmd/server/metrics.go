@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/highlander-io/highlander/cluster"
 	"github.com/highlander-io/highlander/fsm"
 )
 
@@ -30,7 +31,13 @@ func newMetrics(registry prometheus.Registerer, s *Server) *metrics {
 	build.Set(1)
 	m.reloadOK.Set(1)
 	m.reloadTime.SetToCurrentTime()
-	registry.MustRegister(m.reloadOK, m.reloadTime, build, collector{s})
+	connections := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "highlander_web_connections", Help: "Connections that the web port has.",
+	}, func() float64 { return float64(s.web.open.Load()) })
+	refused := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "highlander_web_connections_refused_total", Help: "Connections that the web port closed because it had too many.",
+	}, func() float64 { return float64(s.web.refused.Load()) })
+	registry.MustRegister(m.reloadOK, m.reloadTime, build, connections, refused, collector{s})
 	return m
 }
 
@@ -63,6 +70,10 @@ var (
 	descBacklogAge   = desc("destination_backlog_age_seconds", "Age of the oldest batch that the destination does not have yet, where this node leads.", "destination")
 	descLetters      = desc("destination_dead_letter_samples", "Samples that the destination refused for good and that are kept.", "destination")
 	descHeld         = desc("destination_held", "Whether delivery is held because the destination is misconfigured or not in the leader's file.", "destination")
+	descMember       = desc("cluster_member_reachable", "Whether a member of the cluster answers, where this node leads.", "member")
+	descSpare        = desc("cluster_failures_tolerated", "Voters that may still fail before writes stop, where this node leads.")
+	descConfig       = desc("config_info", "A metric with a constant 1, labeled by the hash of the configuration that decides things.", "hash")
+	descWarnings     = desc("warnings", "Warnings that this node's status shows.")
 	descFull         = desc("storage_full", "Whether this node's storage is at its limit.")
 	descFullIn       = desc("storage_full_in_seconds", "Seconds until this node's storage is full at the present growth of the backlog; +Inf if it does not grow.")
 	descFree         = desc("storage_free_bytes", "Bytes free on the disk of the data directory.")
@@ -76,7 +87,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 		descReceived, descAccepted, descRejected, descCovered, descDuplicate, descStandby, descStandbyKept, descStandbyGone,
 		descStandbyUsed, descCurrent, descChanges, descNewest, descCoverage, descDestAccepted, descDelivered, descRedelivered,
 		descRelabel, descDropped, descBacklog, descBacklogBytes, descBacklogAge, descLetters, descHeld, descFull, descFullIn,
-		descFree,
+		descFree, descMember, descSpare, descConfig, descWarnings,
 	} {
 		ch <- d
 	}
@@ -105,6 +116,32 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	out.gauge(descFull, oneIf(disk.full != ""))
 	out.gauge(descFullIn, disk.fullIn)
 	out.gauge(descFree, float64(disk.freeBytes))
+	members := c.server.node.Members()
+	out.gauge(descConfig, 1, c.server.Config().Hash())
+	out.gauge(descWarnings, float64(len(c.server.warnings(members))))
+	if c.server.node.IsLeader() {
+		memberMetrics(out, members)
+	}
+}
+
+// memberMetrics are the leader's alone: a node that is cut off has another view, and would be believed as much.
+func memberMetrics(out sink, members []cluster.Member) {
+	voters, reachable := 0, 0
+	answers := map[string]bool{} // by name: while a node is replaced, two members have one
+	for _, member := range members {
+		answers[member.Name] = answers[member.Name] || member.Reachable
+		if !member.Voter {
+			continue
+		}
+		voters++
+		if member.Reachable {
+			reachable++
+		}
+	}
+	for name, answers := range answers {
+		out.gauge(descMember, oneIf(answers), name)
+	}
+	out.gauge(descSpare, float64(reachable-(voters/2+1)))
 }
 
 func (c collector) group(out sink, group fsm.Group) {
@@ -118,9 +155,20 @@ func (c collector) group(out sink, group fsm.Group) {
 	for reason, count := range group.Changes {
 		out.counter(descChanges, count, tenant, name, reason)
 	}
+	rest, restStandby := books.Received, group.Standby.Requests
 	for _, source := range group.Sources {
+		if source.Name == "" {
+			continue
+		}
 		out.counter(descReceived, source.Received, tenant, name, source.Name)
 		out.counter(descStandby, source.Standby.Requests, tenant, name, source.Name)
+		rest, restStandby = rest-source.Received, restStandby-source.Standby.Requests
+	}
+	// What no source is known for any more stays in the sums, under no name: else the books would not balance after a
+	// source was forgotten.
+	if rest > 0 || restStandby > 0 {
+		out.counter(descReceived, rest, tenant, name, "")
+		out.counter(descStandby, restStandby, tenant, name, "")
 	}
 	out.gauge(descStandbyKept, float64(group.Standby.Kept), tenant, name)
 	out.counter(descStandbyGone, group.Standby.Discarded, tenant, name)

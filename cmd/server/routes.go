@@ -21,9 +21,9 @@ func (s *Server) webRoutes() http.Handler {
 	for _, path := range writePaths {
 		mux.Handle(path, s.ingest)
 	}
-	mux.HandleFunc("GET /{$}", s.servePage)
-	mux.HandleFunc("GET /api/v1/status", s.serveStatus)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{Registry: s.registry}))
+	mux.Handle("GET /{$}", atMost(readersMax, http.HandlerFunc(s.servePage)))
+	mux.Handle("GET /api/v1/status", atMost(readersMax, http.HandlerFunc(s.serveStatus)))
+	mux.Handle("GET /metrics", atMost(readersMax, promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{Registry: s.registry})))
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprintln(w, "highlander is healthy.")
 	})

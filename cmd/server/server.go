@@ -58,6 +58,9 @@ const (
 	headerTimeout  = 10 * time.Second // for a request's headers; bodies have ingest's own deadline
 	idleTimeout    = 5 * time.Minute
 	headerBytesMax = 64 << 10
+	// answerTimeout is from the last header of a request to the last byte of its answer: longer than a body may take to
+	// arrive and to be committed, and an end for whoever asks for much and reads nothing.
+	answerTimeout = 2 * time.Minute
 
 	// The parts of a stop that wait for others: together they stay below the 3 s that an operator is promised.
 	drainTimeout    = 600 * time.Millisecond
@@ -86,7 +89,7 @@ type Server struct {
 	egress   *egress.Egress
 	storage  *storage
 
-	web   net.Listener
+	web   *limitedListener
 	admin net.Listener
 
 	gate      atomic.Pointer[error]
@@ -233,15 +236,19 @@ func (s *Server) openCluster(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) openListeners() (err error) {
+func (s *Server) openListeners() error {
 	c := s.Config()
-	if s.web, err = net.Listen("tcp", c.Web.ListenAddress); err != nil {
+	web, err := net.Listen("tcp", c.Web.ListenAddress)
+	if err != nil {
 		return fmt.Errorf("web.listen_address: %w", err)
 	}
+	s.web = limitConnections(web, webConnections())
 	s.cleanups.Push("web port", closeListener(s.web))
-	if s.admin, err = listenAdmin(c.Storage.Path); err != nil {
+	admin, err := listenAdmin(c.Storage.Path)
+	if err != nil {
 		return err
 	}
+	s.admin = limitConnections(admin, adminConnectionsMax)
 	s.cleanups.Push("admin socket", closeListener(s.admin))
 	return nil
 }
@@ -361,6 +368,7 @@ func (s *Server) webServer() *http.Server {
 	return &http.Server{
 		Handler:           s.webRoutes(),
 		ReadHeaderTimeout: headerTimeout,
+		WriteTimeout:      answerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytesMax,
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
