@@ -17,6 +17,7 @@ import (
 const (
 	dialAttemptTimeout = 2 * time.Second // one address; a dial may try several
 	pendingMax         = 256             // connections that have not finished their handshake
+	bookMax            = 1024            // nodes whose addresses are remembered; what says it is one more is not believed
 )
 
 // port is the cluster port: one listener, one handshake, three kinds of streams behind it.
@@ -138,7 +139,10 @@ func (p *port) learn(from Peer, cluster string) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	entry := p.book[from.UUID]
+	entry, known := p.book[from.UUID]
+	if !known && len(p.book) >= bookMax {
+		return
+	}
 	entry.announced = from.Address
 	p.book[from.UUID] = entry
 }

@@ -341,3 +341,15 @@ func TestTLSFilesMustBeWhole(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Whoever may knock cannot fill the memory with names.
+func TestAddressBookIsBounded(t *testing.T) {
+	p := &port{book: make(map[string]addresses)}
+	for i := range bookMax + 10 {
+		p.learn(Peer{UUID: fmt.Sprint(i), Cluster: "c", Address: "10.0.0.1:1"}, "c")
+	}
+	p.learn(Peer{UUID: "0", Cluster: "c", Address: "10.0.0.2:1"}, "c")
+	if len(p.book) != bookMax || p.book["0"].announced != "10.0.0.2:1" {
+		t.Errorf("%d of %d addresses, that of a known node is %q", len(p.book), bookMax, p.book["0"].announced)
+	}
+}
