@@ -11,7 +11,7 @@ const (
 	growthWindow = time.Minute
 	// growthSettle is how long a backlog must stay above an earlier low to have grown: what a request leaves there for a
 	// moment is no growth.
-	growthSettle = 2 * time.Second
+	growthSettle = time.Second
 )
 
 // growth measures how fast the backlog grows: from its low in growthWindow to its low in the last growthSettle. Where it
