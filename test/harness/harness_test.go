@@ -393,3 +393,39 @@ func TestStage(t *testing.T) {
 		t.Errorf("exit status %d after %v, want 1 after cleaned", code, order)
 	}
 }
+
+// Books as metrics: each term counts, by tenant and owner; what is missing is named.
+func TestBooksAsMetrics(t *testing.T) {
+	m := func(name string, value float64, labels ...string) Metric {
+		all := map[string]string{}
+		for i := 0; i < len(labels); i += 2 {
+			all[labels[i]] = labels[i+1]
+		}
+		return Metric{name, all, value}
+	}
+	balanced := Metrics{
+		m(received, 7, "tenant", "x", "group", "g", "source", "a"), m(received, 3, "tenant", "x", "group", "g", "source", ""),
+		m("highlander_samples_accepted_total", 6, "tenant", "x", "group", "g"),
+		m("highlander_samples_rejected_total", 1, "tenant", "x", "group", "g", "reason", "r"),
+		m("highlander_samples_rejected_total", 3, "tenant", "x", "group", "g", "reason", "s"),
+		m(owed, 5, "destination", "lts"),
+		m("highlander_destination_samples_delivered_total", 2, "destination", "lts"),
+		m("highlander_destination_backlog_samples", 1, "destination", "lts"),
+		m("highlander_destination_samples_dropped_total", 2, "destination", "lts", "reason", "full"),
+		m("highlander_destination_samples_delivered_total", 9, "destination", "other"), m(owed, 9, "destination", "other"),
+		m(standby, 4, "tenant", "x", "group", "g", "source", "b"), m("highlander_standby_requests_kept", 4, "tenant", "x", "group", "g"),
+	}
+	if err := balanced.Balanced(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range balanced {
+		planted := append(Metrics(nil), balanced...)
+		planted[i].Value++
+		if planted.Balanced() == nil {
+			t.Errorf("one more in %v goes unnoticed", balanced[i])
+		}
+		if planted.Replicated() == balanced.Replicated() {
+			t.Errorf("a node with one more in %v looks like the others", balanced[i])
+		}
+	}
+}

@@ -30,7 +30,6 @@ func TestKillLeader(t *testing.T) {
 		r.flowing(a)
 	}
 	r.finish(history.Rules{Repeats: true, Counters: true})
-	sameBooks(t, r.cluster)
 }
 
 func TestKillLeaderWhileLTSIsDown(t *testing.T) {

@@ -66,34 +66,7 @@ func TestSteadyState(t *testing.T) {
 			t.Errorf("standby of %s was accepted %d times", b.Group, b.Accepted.Load())
 		}
 	}
-	sameBooks(t, r.cluster)
-}
-
-// sameBooks requires that every node shows the same replicated counters.
-func sameBooks(t *testing.T, c *harness.Cluster) {
-	t.Helper()
-	harness.Eventually(t, "the same books on every node", func() error {
-		var first harness.Status
-		for i, n := range c.Running() {
-			s, err := n.Status()
-			if err != nil {
-				return err
-			}
-			if i == 0 {
-				first = s
-				continue
-			}
-			if len(s.Groups) != len(first.Groups) {
-				return fmt.Errorf("%s shows %d groups, %s %d", n.ID, len(s.Groups), first.Node.ID, len(first.Groups))
-			}
-			for k, g := range s.Groups {
-				if a, b := fmt.Sprint(g.Name, g.Current, g.Epoch, g.Samples), fmt.Sprint(first.Groups[k].Name, first.Groups[k].Current, first.Groups[k].Epoch, first.Groups[k].Samples); a != b {
-					return fmt.Errorf("%s shows %s, %s %s", n.ID, a, first.Node.ID, b)
-				}
-			}
-		}
-		return nil
-	})
+	r.cluster.WaitBooks()
 }
 
 // One node, nothing but the flag that README names; the unnamed source becomes the only one of the default group.

@@ -1,0 +1,183 @@
+package system
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/highlander-io/highlander/test/harness"
+	"github.com/highlander-io/highlander/test/history"
+)
+
+// booked waits until the books balance on every node, are the same on all, and say of each destination what its LTS has.
+func (r *rig) booked(after string, destinations ...*harness.LTS) {
+	r.t.Helper()
+	for _, lts := range destinations {
+		r.cluster.WaitDrained(lts.Name)
+	}
+	r.cluster.WaitBooks()
+	for _, lts := range destinations {
+		distinct := map[history.Sample]bool{}
+		for _, s := range lts.Log.History().Received {
+			distinct[s] = true
+		}
+		m, err := r.cluster.Leader().Metrics()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if delivered := m.Sum("highlander_destination_samples_delivered_total", "destination", lts.Name); int(delivered) != len(distinct) {
+			r.t.Errorf("after %s: LTS %s has %d samples, the books say %v were delivered", after, lts.Name, len(distinct), delivered)
+		}
+	}
+	if r.t.Failed() {
+		r.t.Fatalf("after %s", after)
+	}
+}
+
+// shows waits until the books of group "g" show something: what only the leader sees is committed every few seconds.
+func (r *rig) shows(what string, is func(harness.Group) bool) (g harness.Group) {
+	r.t.Helper()
+	harness.Eventually(r.t, what+" in the books", func() error {
+		s, err := r.cluster.Leader().Status()
+		g, _ = s.Group("g")
+		return errors.Join(err, unless(is(g), func() string { return fmt.Sprintf("%+v, %+v", g.Samples, g.Standby) }))
+	})
+	return g
+}
+
+// transfer makes another node the leader.
+func (r *rig) transfer() {
+	r.t.Helper()
+	old := r.cluster.Leader()
+	old.Must("cluster", "transfer-leadership")
+	harness.Eventually(r.t, "another leader", func() error {
+		return unless(r.cluster.Leader() != old, func() string { return old.ID + " leads still" })
+	})
+}
+
+// noise writes n requests that do not compress, 150 KB each, of a group of their own.
+func (r *rig) noise(n int) {
+	r.t.Helper()
+	random := rand.New(rand.NewPCG(1, uint64(n)))
+	for range n {
+		points := make([]harness.Point, 500)
+		for i := range points {
+			var text strings.Builder
+			for range 20 {
+				fmt.Fprintf(&text, "%016x", random.Uint64())
+			}
+			points[i] = point("__name__", "noise", "text", text.String())
+		}
+		body := harness.EncodeV1(points)
+		harness.Eventually(r.t, "noise to be taken", func() error {
+			status, answer, _ := r.write(r.cluster.Leader(), request{
+				query: "highlander_group=noise&highlander_source=n", contentType: harness.ContentV1, encoding: "snappy", body: body,
+			})
+			return unless(status == 204, func() string { return fmt.Sprint(status, answer) })
+		})
+	}
+}
+
+// Whatever happens to leaders, nodes and sources: the books of every node balance, are the same, and agree with the LTS.
+func TestBooks(t *testing.T) {
+	r := newRig(t, 3)
+	r.cluster.Set("storage", "max_bytes", "64MiB").Set("handover", "window_bytes", "1MiB").Set("sources", "failover_timeout", "1m")
+	r.cluster.Start().WaitReady()
+	a, b := r.source("a", 1), r.source("b", 2)
+	a.Base = time.Now().Add(-30 * time.Second).Truncate(time.Second)
+	b.Base = a.Base
+	both := func(n int) {
+		a.Burst(t, n)
+		b.Burst(t, n)
+	}
+	both(10)
+	r.booked("the first samples", r.lts)
+
+	r.transfer()
+	both(10)
+	r.booked("a change of leader", r.lts)
+
+	for _, n := range r.cluster.Nodes {
+		n.Kill()
+		both(5)
+		n.Start().WaitReady()
+		both(5)
+		r.booked("kill -9 of "+n.ID, r.lts)
+	}
+
+	r.joinBySnapshot(func() { both(5) })
+	r.booked("a snapshot was installed", r.lts)
+
+	b.Burst(t, 10) // newer than anything of a, and kept
+	r.cluster.Leader().Must("source", "promote", "g", "b")
+	both(10)
+	r.shows("kept requests used, and samples covered", func(g harness.Group) bool { return g.Standby.Used > 0 && g.Samples.Covered > 0 })
+	r.booked("a change of source", r.lts)
+
+	for i, body := range [][]byte{
+		harness.EncodeV1([]harness.Point{point("__name__", "twice", "job", "x"), point("job", "nameless")}),
+		harness.EncodeV1([]harness.Point{point("__name__", "other", "job", "x")}),
+	} {
+		for attempt, want := range []int{[]int{400, 204}[i], []int{400, 204}[i]} {
+			status, answer, _ := r.write(r.cluster.Nodes[attempt], request{
+				query: "highlander_group=g&highlander_source=b", contentType: harness.ContentV1, encoding: "snappy", body: body,
+			})
+			if status != want {
+				t.Fatalf("body %d, attempt %d: %d %s, want %d", i, attempt, status, answer, want)
+			}
+		}
+	}
+	r.shows("duplicate and rejected samples", func(g harness.Group) bool {
+		return g.Samples.Duplicate >= 2 && g.Samples.Rejected["missing_name"] == 2
+	})
+	r.booked("a request that came twice, and one bad series", r.lts)
+
+	before := r.shows("something", func(g harness.Group) bool { return g.Samples.Received > 0 })
+	r.recover()
+	r.booked("recover", r.lts)
+	r.shows("what was there before recover", func(g harness.Group) bool { return fmt.Sprint(g.Samples) == fmt.Sprint(before.Samples) })
+	both(5)
+	r.booked("writes after recover", r.lts)
+	r.check(onlyJob(r, "g"), history.Rules{Repeats: true, Counters: true, PerSource: true})
+}
+
+// joinBySnapshot gives a follower an empty disk once the log does not begin at its beginning any more.
+func (r *rig) joinBySnapshot(meanwhile func()) {
+	r.t.Helper()
+	harness.Eventually(r.t, "a log that was cut", func() error {
+		r.noise(10)
+		s, err := r.cluster.Leader().Status()
+		if err != nil {
+			return err
+		}
+		return unless(s.Storage.FirstIndex > 1, func() string { return fmt.Sprintf("%+v", s.Storage) })
+	})
+	n := r.cluster.Followers()[0]
+	n.Kill()
+	n.Wipe()
+	meanwhile()
+	n.Start().WaitReady()
+	r.cluster.Voters(3)
+	if s, err := n.Status(); err != nil || s.Storage.FirstIndex <= 1 {
+		r.t.Fatalf("node %s has the log from entry %d on, %v: no snapshot was installed", n.ID, s.Storage.FirstIndex, err)
+	}
+}
+
+// recover makes the first node a cluster of one and gives it two empty ones again.
+func (r *rig) recover() {
+	r.t.Helper()
+	sameIndex(r.t.(*testing.T), r.cluster)
+	for _, n := range r.cluster.Nodes {
+		n.Kill()
+	}
+	last := r.cluster.Nodes[0]
+	last.Must("cluster", "recover")
+	for _, n := range r.cluster.Nodes[1:] {
+		n.Wipe()
+	}
+	last.Start().WaitReady()
+	r.cluster.Start().WaitReady().Voters(3)
+}
