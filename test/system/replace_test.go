@@ -172,7 +172,7 @@ func TestJoinAndLeaveUnderLoad(t *testing.T) {
 	b.Stop()
 	r.cluster.WaitDrained(r.lts.Name)
 	r.cluster.WaitBooks()
-	r.check(r.lts, history.Rules{Repeats: true, Counters: true, PerSource: true})
+	r.check(r.lts, history.Rules{Repeats: true, Counters: true, PerSource: true, Kept: true})
 }
 
 // A new destination starts where it is registered; a renamed one starts anew while the old name is held and
