@@ -77,6 +77,7 @@ type Sources struct {
 	FailoverTimeout Duration    `yaml:"failover_timeout"`
 	PreemptAfter    Duration    `yaml:"preempt_after"`
 	MaxLag          Duration    `yaml:"max_lag"`
+	MinCoverage     float64     `yaml:"min_coverage"` // 0: a current source is not replaced for what it lacks
 	ForgetAfter     Duration    `yaml:"forget_after"`
 }
 

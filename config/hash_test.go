@@ -12,7 +12,7 @@ func TestHashGolden(t *testing.T) {
 		t.Errorf("defaults: got %s, want %s", got, want)
 	}
 	c = mustParse(t, full)
-	if got, want := c.Hash(), "7e7bc39362f0c97a"; got != want {
+	if got, want := c.Hash(), "349d042b58153376"; got != want {
 		t.Errorf("full: got %s, want %s", got, want)
 	}
 }

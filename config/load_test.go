@@ -28,6 +28,7 @@ sources:
   failover_timeout: 1m
   preempt_after: 1s
   max_lag: 2m
+  min_coverage: 0.9
   forget_after: 1d
 handover: {window_bytes: 1MiB, margin: 5m, clock_skew_guard: 1s}
 remote_write:

@@ -99,6 +99,8 @@ var settings = []Setting{
 		field: func(c *Config) any { return &c.Sources.PreemptAfter }},
 	{Key: "sources.max_lag", Usage: "`TIME` how far the current source may be behind a standby",
 		field: func(c *Config) any { return &c.Sources.MaxLag }},
+	{Key: "sources.min_coverage", Usage: "`RATIO` part of a standby's samples below which the current source is replaced, after five minutes; 0: never",
+		field: func(c *Config) any { return &c.Sources.MinCoverage }},
 	{Key: "sources.forget_after", Usage: "`TIME` silence after which sources and groups are forgotten",
 		field: func(c *Config) any { return &c.Sources.ForgetAfter }},
 
@@ -138,6 +140,12 @@ func assign(field any, value string) error {
 			return fmt.Errorf("expected true or false, got %q", value)
 		}
 		*f = b
+	case *float64:
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return fmt.Errorf("expected a number, got %q", value)
+		}
+		*f = v
 	case *Bytes:
 		b, err := ParseBytes(value)
 		if err != nil {
@@ -165,6 +173,8 @@ func (s Setting) get(c *Config) string {
 		return *f
 	case *bool:
 		return strconv.FormatBool(*f)
+	case *float64:
+		return strconv.FormatFloat(*f, 'g', -1, 64)
 	case *Bytes:
 		return f.String()
 	case *Duration:

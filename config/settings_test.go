@@ -32,6 +32,7 @@ sources.request_weight         --sources.request-weight         HIGHLANDER_SOURC
 sources.failover_timeout       --sources.failover-timeout       HIGHLANDER_SOURCES_FAILOVER_TIMEOUT
 sources.preempt_after          --sources.preempt-after          HIGHLANDER_SOURCES_PREEMPT_AFTER
 sources.max_lag                --sources.max-lag                HIGHLANDER_SOURCES_MAX_LAG
+sources.min_coverage           --sources.min-coverage           HIGHLANDER_SOURCES_MIN_COVERAGE
 sources.forget_after           --sources.forget-after           HIGHLANDER_SOURCES_FORGET_AFTER
 handover.window_bytes          --handover.window-bytes          HIGHLANDER_HANDOVER_WINDOW_BYTES
 handover.margin                --handover.margin                HIGHLANDER_HANDOVER_MARGIN
@@ -102,6 +103,7 @@ func TestSetReadsWhatGetWrites(t *testing.T) {
 func TestSetErrors(t *testing.T) {
 	for _, tt := range []struct{ key, value, want string }{
 		{"storage.max_bytes", "x", `flag: storage.max_bytes: expected a size such as 512MiB, 20GiB or 20GB, got "x"`},
+		{"sources.min_coverage", "most", `flag: sources.min_coverage: expected a number, got "most"`},
 		{"sources.max_lag", "x", `flag: sources.max_lag: expected a duration such as 500ms, 15s, 1m or 1d, got "x"`},
 		{"cluster.insecure", "x", `flag: cluster.insecure: expected true or false, got "x"`},
 		{"none", "x", `flag: unknown key "none"`},

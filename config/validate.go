@@ -33,6 +33,7 @@ var rules = []rule{
 	validUnidentified,
 	validRequestWeight,
 	validElectionTimes,
+	validMinCoverage,
 	validHandover,
 	validDestinationNames,
 	validDestinationURLs,
@@ -267,6 +268,13 @@ func validElectionTimes(c *Config) (errs []*Error) {
 		errs = append(errs, c.wrong("sources.forget_after", "expected more than sources.failover_timeout (%s), got %s", s.FailoverTimeout, s.ForgetAfter)...)
 	}
 	return errs
+}
+
+func validMinCoverage(c *Config) []*Error {
+	if got := c.Sources.MinCoverage; !(got >= 0 && got <= 1) { // not a number is neither
+		return c.wrong("sources.min_coverage", "expected a number from 0 to 1, got %v", got)
+	}
+	return nil
 }
 
 // What the log remembers for a handover at most, whatever is configured: fsm.MarginMax and fsm.WindowBytesMax.

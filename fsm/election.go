@@ -16,7 +16,12 @@ const (
 	ReasonWeight  = "weight"
 	ReasonSilence = "silence"
 	ReasonLag     = "lag"
+	ReasonCover   = "coverage"
 )
+
+// CoverageHold is for how long, without a break, a standby must send clearly more than the current source until that counts.
+// Rates are means over about a minute, which swing where a source sends once a minute.
+const CoverageHold = 5 * time.Minute
 
 // NoneKept is Arrival.KeptFrom of a source of which no samples are kept.
 const NoneKept = math.MaxInt64
@@ -34,6 +39,10 @@ type Arrival struct {
 	// that is catching up does so all the time, one that lags behind never does. Zero: not yet.
 	GainedAt time.Time
 	KeptFrom int64 // oldest kept sample, Unix milliseconds; NoneKept: none are kept
+	// Rate is samples per second, about; 0: not known. FullerSince is since when the current source's rate, without a
+	// break, is below Policy.MinCoverage of this one's, while this one is as fresh; zero: it is not.
+	Rate        float64
+	FullerSince time.Time
 }
 
 // Policy is what the operator decides about elections.
@@ -46,6 +55,8 @@ type Policy struct {
 	// RequireKept refuses a change for weight or lag unless the newcomer's kept samples reach back to the watermark.
 	// It is false where standbys keep nothing: then these changes may leave a gap, but they do happen.
 	RequireKept bool
+	// MinCoverage is the part of what a standby sends below which a current source is replaced, from 0 (never) to 1.
+	MinCoverage float64
 }
 
 // Decide is the rule: whether the group's source should change now, and to whom. It is pure. The leader has been one since
@@ -84,12 +95,15 @@ func (r *rule) choose() (to, reason string) {
 	if r.silent(r.g.Current) {
 		return r.best(r.newer), ReasonSilence
 	}
-	return r.best(r.ahead), ReasonLag
+	if to := r.best(r.ahead); to != "" {
+		return to, ReasonLag
+	}
+	return r.best(r.fuller), ReasonCover
 }
 
-// heavier: bigger weight, as fresh as the current source, and steady.
+// heavier: bigger weight, as fresh and as full as the current source, and steady.
 func (r *rule) heavier(name string, a Arrival) bool {
-	return r.weight(name) > r.weight(r.g.Current) && r.reachesBack(a) &&
+	return r.weight(name) > r.weight(r.g.Current) && r.reachesBack(a) && !r.partial(a, r.arrivals[r.g.Current]) &&
 		!a.FreshSince.IsZero() && !a.SteadySince.IsZero() && r.now.Sub(a.SteadySince) >= r.p.PreemptAfter
 }
 
@@ -104,6 +118,17 @@ func (r *rule) ahead(_ string, a Arrival) bool {
 	gained := latest(current.GainedAt, r.leaderSince, r.since())
 	return a.Newest-r.g.Watermark >= lag.Milliseconds() && r.reachesBack(a) &&
 		r.now.Sub(gained) >= r.p.FailoverTimeout
+}
+
+// fuller: as fresh as a current source that has long been sending too little.
+func (r *rule) fuller(_ string, a Arrival) bool {
+	return r.partial(r.arrivals[r.g.Current], a) && r.reachesBack(a) &&
+		!a.FreshSince.IsZero() && !a.FullerSince.IsZero() && r.now.Sub(a.FullerSince) >= CoverageHold
+}
+
+// partial says that a sends too little of what b does, where the operator wants to know.
+func (r *rule) partial(a, b Arrival) bool {
+	return a.Rate > 0 && a.Rate < r.p.MinCoverage*b.Rate
 }
 
 func (r *rule) reachesBack(a Arrival) bool { return !r.p.RequireKept || a.KeptFrom <= r.g.Watermark }

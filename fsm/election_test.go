@@ -31,6 +31,8 @@ func steadySince(s float64) func(*Arrival)     { return func(a *Arrival) { a.Ste
 func freshSince(t time.Time) func(*Arrival)    { return func(a *Arrival) { a.FreshSince = t } }
 func keptFrom(s float64) func(*Arrival)        { return func(a *Arrival) { a.KeptFrom = sampleAt(s) } }
 func gainedAt(s float64) func(*Arrival)        { return func(a *Arrival) { a.GainedAt = second(s) } }
+func rate(r float64) func(*Arrival)            { return func(a *Arrival) { a.Rate = r } }
+func fullerSince(s float64) func(*Arrival)     { return func(a *Arrival) { a.FullerSince = second(s) } }
 func adminWeight(name string, n uint64) Source { return Source{Name: name, AdminWeight: &n} }
 
 func inGroup(watermark float64, change ...func(*Group)) Group {
@@ -158,6 +160,32 @@ func TestLag(t *testing.T) {
 		{name: "new leader does not know yet", group: inGroup(10), led: 185.001, now: 200, arrivals: with(newest(10))},
 		{name: "new leader knows", group: inGroup(10), led: 185, now: 200, arrivals: with(newest(10)), want: "b", reason: ReasonLag},
 		{name: "kept samples do not reach back", group: inGroup(10), now: 200, arrivals: with(newest(10)), policy: func(p *Policy) { p.RequireKept = true }},
+	})
+}
+
+func TestCoverage(t *testing.T) {
+	const hold = 300 // CoverageHold
+	pair := func(a float64, b ...func(*Arrival)) map[string]Arrival {
+		return map[string]Arrival{"a": arrivalAt(hold, rate(a)), "b": arrivalAt(hold, append([]func(*Arrival){rate(100), fullerSince(0)}, b...)...)}
+	}
+	on := func(p *Policy) { p.MinCoverage = 0.9 }
+	strict := func(p *Policy) { p.MinCoverage, p.RequireKept = 0.9, true }
+	heavy := pair(100, rate(50), weight(9))
+	runScripts(t, []script{
+		{name: "off", group: inGroup(hold), now: hold, arrivals: pair(10)},
+		{name: "less than the part", group: inGroup(hold), now: hold, arrivals: pair(89), policy: on, want: "b", reason: ReasonCover},
+		{name: "the part", group: inGroup(hold), now: hold, arrivals: pair(90), policy: on},
+		{name: "not for long enough", group: inGroup(hold), now: hold, arrivals: pair(10, fullerSince(0.001)), policy: on},
+		{name: "not fuller any more", group: inGroup(hold), now: hold, arrivals: pair(10, func(a *Arrival) { a.FullerSince = time.Time{} }), policy: on},
+		{name: "not fresh", group: inGroup(hold), now: hold, arrivals: pair(10, freshSince(time.Time{})), policy: on},
+		{name: "its rate is not known", group: inGroup(hold), now: hold, arrivals: pair(10, rate(0)), policy: on},
+		{name: "the current one's rate is not known", group: inGroup(hold), now: hold, arrivals: pair(0), policy: on},
+		{name: "kept samples do not reach back", group: inGroup(hold), now: hold, arrivals: pair(10), policy: strict},
+		{name: "kept samples reach back", group: inGroup(hold), now: hold, arrivals: pair(10, keptFrom(hold)), policy: strict, want: "b", reason: ReasonCover},
+		{name: "promoted", group: inGroup(hold, func(g *Group) { g.Promoted = "a" }), now: hold, arrivals: pair(10), policy: on},
+		{name: "pinned", group: inGroup(hold, func(g *Group) { g.Pinned = "a" }), now: hold, arrivals: pair(10), policy: on},
+		{name: "a heavier one that is partial", group: inGroup(hold), now: hold, arrivals: heavy, policy: on},
+		{name: "a heavier one that is partial, off", group: inGroup(hold), now: hold, arrivals: heavy, want: "b", reason: ReasonWeight},
 	})
 }
 

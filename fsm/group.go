@@ -235,7 +235,9 @@ func (g *group) permits(e *Elect) error {
 
 // yields says whether a change for this reason gives way to a promotion. Where the two cross on their way into the log,
 // the promotion stays and is carried out next.
-func yields(reason string) bool { return reason == ReasonWeight || reason == ReasonLag }
+func yields(reason string) bool {
+	return reason == ReasonWeight || reason == ReasonLag || reason == ReasonCover
+}
 
 func (g *group) record(c Change) {
 	if len(g.history) >= HistoryMax {

@@ -173,7 +173,7 @@ func (h *Handler) arrivals(l *leadership, g *group, current string, watermark in
 	if usual == 0 {
 		usual = presumedInterval
 	}
-	refused := l.refused()
+	refused, now := l.refused(), h.now()
 	arrivals := make(map[string]fsm.Arrival, len(g.sources)+1)
 	for name, s := range g.sources {
 		if s.bystander || !s.sound && name != current {
@@ -181,6 +181,7 @@ func (h *Handler) arrivals(l *leadership, g *group, current string, watermark in
 		}
 		a := s.arrival(usual)
 		a.KeptFrom = h.keptFrom(g, s)
+		a.Rate, _ = s.flow.rate(now)
 		if s.stuck {
 			a.Newest = max(a.Newest, watermark+1)
 		}

@@ -260,6 +260,44 @@ func TestCoverageIsSaid(t *testing.T) {
 	}
 }
 
+// Where the operator wants it, a current source that delivers too little is replaced: once, although it weighs more.
+func TestCoverageSwitches(t *testing.T) {
+	c := newColony(t, 1, minCoverage)
+	a, b := newProm("a", 0), newProm("b", 2*time.Second)
+	a.hidden, a.weight = map[int]bool{1: true, 3: true}, 10
+	c.run(2*time.Minute, a)
+	c.current("a")
+	c.run(20*time.Minute, a, b)
+	c.current("b")
+	h := c.state().History
+	if last := h[len(h)-1]; len(h) != 2 || last.Reason != fsm.ReasonCover {
+		t.Errorf("history: %+v", h)
+	}
+	c.check(b.interval+guard, a, b)
+	a.hidden = nil
+	c.run(10*time.Minute, a, b)
+	c.current("a") // it is whole again, and heavier
+}
+
+// A standby that replays an outage of its own sends more than the current source for as long. That says nothing of either.
+func TestReplayIsNoCoverage(t *testing.T) {
+	c := newColony(t, 1, minCoverage)
+	a, b := newProm("a", 0), newProm("b", 2*time.Second)
+	c.run(2*time.Minute, a, b)
+	b.cut = true
+	c.run(30*time.Minute, a, b)
+	b.cut = false
+	c.run(30*time.Minute, a, b)
+	if h := c.state().History; len(h) != 1 {
+		t.Errorf("history: %+v", h)
+	}
+	if strings.Contains(c.logs.String(), "delivers less than a standby") {
+		t.Error("a replay was taken for coverage")
+	}
+}
+
+func minCoverage(o *Options) { o.Policy.MinCoverage = 0.9 }
+
 // Bodies whose sources are named by labels are kept whole for each of them; each uses what is its own.
 func TestKeptByLabels(t *testing.T) {
 	d := newDesk(t)

@@ -79,6 +79,9 @@ func (f *flow) decay(now time.Time) {
 	}
 }
 
+// restart forgets how much came, not how dense it was.
+func (f *flow) restart(now time.Time) { f.sum, f.since, f.at = 0, now, now }
+
 // sample notes what an opened body held.
 func (f *flow) sample(samples uint64, bytes int) {
 	if bytes == 0 {

@@ -1,52 +1,58 @@
 package ingest
 
-import "time"
+import (
+	"time"
 
-const (
-	// partialRatio is below which part of what a standby sends a current source delivers too little.
-	partialRatio = 0.9
-	// partialTime is for how long that has to be so before it is said.
-	partialTime = time.Minute
+	"github.com/highlander-io/highlander/fsm"
 )
 
-// checkCoverage says aloud that a current source is alive but delivers only part of what a standby does: some of its
-// shards may be stuck, or it has lost targets. Nothing is changed for it, as highlander cannot know which of the two is
-// right: an operator promotes the other.
+// partialRatio is below which part of what a standby sends a current source delivers too little, if the operator does not say.
+const partialRatio = 0.9
+
+// checkCoverage watches for a current source that is alive but delivers only part of what a standby does: some of its shards
+// may be stuck, or it has lost targets. It is said aloud. Nothing is changed for it unless Policy.MinCoverage says so,
+// as highlander cannot know which of the two is right: an operator promotes the other.
 func (h *Handler) checkCoverage(g *group) {
 	current, _, _ := h.state.Current(g.id)
-	now := h.now()
+	now, o := h.now(), h.options.Load()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	c := g.sources[current]
-	if c == nil {
-		return
-	}
-	fuller := g.fuller(c, now)
+	standby := g.compareRates(g.sources[current], o, now)
 	switch {
-	case fuller == "":
-		g.partialSince, g.partialSaid = time.Time{}, false
-	case g.partialSince.IsZero():
-		g.partialSince = now
-	case !g.partialSaid && now.Sub(g.partialSince) >= partialTime:
+	case standby == nil:
+		g.partialSaid = false
+	case !g.partialSaid && now.Sub(standby.fuller) >= fsm.CoverageHold:
 		g.partialSaid = true
 		h.log.Warn("the current source delivers less than a standby; promote the other if it is right",
-			"tenant", g.id.Tenant, "group", g.id.Name, "source", current, "standby", fuller)
+			"tenant", g.id.Tenant, "group", g.id.Name, "source", current, "standby", standby.name)
 	}
 }
 
-// fuller returns a standby that is not silent and sends clearly more than the current source. The caller holds g.mu.
-func (g *group) fuller(c *source, now time.Time) string {
-	rate, known := c.flow.rate(now)
-	if !known {
-		return ""
+// compareRates notes which standbys send clearly more than the current source, and returns the one that has for longest.
+// The caller holds g.mu.
+func (g *group) compareRates(current *source, o *Options, now time.Time) *source {
+	ratio := o.Policy.MinCoverage
+	if ratio == 0 {
+		ratio = partialRatio
 	}
-	for name, s := range g.sources {
-		if s == c || s.bystander || now.Sub(s.pace.last) > partialTime {
+	var reference float64
+	known := false
+	if current != nil {
+		reference, known = current.flow.rate(now)
+	}
+	var longest *source
+	for _, s := range g.sources {
+		rate, ok := s.flow.rate(now)
+		if !known || !ok || s == current || s.bystander || s.fresh.IsZero() || now.Sub(s.pace.last) > s.patience(o) || reference >= ratio*rate {
+			s.fuller = time.Time{}
 			continue
 		}
-		if other, known := s.flow.rate(now); known && rate < partialRatio*other {
-			return name
+		if s.fuller.IsZero() {
+			s.fuller = now
+		}
+		if longest == nil || s.fuller.Before(longest.fuller) {
+			longest = s
 		}
 	}
-	return ""
+	return longest
 }

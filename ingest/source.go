@@ -55,10 +55,9 @@ type group struct {
 	warned   bool          // several unnamed hosts were warned about
 	gone     bool          // dropped from the leadership; look again
 	// handover is the last change of source, until its fence has ended. Requests read it without mu.
-	handover     atomic.Pointer[handover]
-	owed         []fsm.ChangeBooks // of handovers that another one has followed; not in the books yet
-	partialSince time.Time         // since when the current source delivers less than a standby
-	partialSaid  bool
+	handover    atomic.Pointer[handover]
+	owed        []fsm.ChangeBooks // of handovers that another one has followed; not in the books yet
+	partialSaid bool              // that the current source delivers less than a standby
 }
 
 // source is what the leader has seen of one source.
@@ -73,6 +72,7 @@ type source struct {
 	bystander bool
 	steady    time.Time // since when it sends without a silence
 	fresh     time.Time // since when it is as fresh as the current source; zero: it is not
+	fuller    time.Time // since when the current source delivers clearly less; zero: it does not
 	newest    int64     // newest believable sample time seen, in Unix milliseconds; 0: none yet
 	gain      gain
 	// sound is true once something of it was opened and could be read: who only ever sent rubbish is not elected.
@@ -246,6 +246,7 @@ func (s *source) saw(newest int64, samples uint64, bytes int, current *source, o
 		s.fresh = time.Time{}
 	case s.fresh.IsZero():
 		s.fresh = now
+		s.flow.restart(now) // what it sent to catch up says nothing of what it sends
 	}
 }
 
@@ -254,7 +255,7 @@ func (s *source) arrival(interval time.Duration) fsm.Arrival {
 	a := fsm.Arrival{
 		Last: s.pace.last, Newest: s.newest, Interval: s.pace.interval, Weight: s.weight,
 		SteadySince: s.steady, FreshSince: s.fresh, GainedAt: s.gain.at,
-		KeptFrom: fsm.NoneKept,
+		KeptFrom: fsm.NoneKept, FullerSince: s.fuller,
 	}
 	if a.GainedAt.Before(s.steady) {
 		a.GainedAt = s.steady // who is back from a silence had no time to gain anything yet

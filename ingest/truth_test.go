@@ -171,6 +171,7 @@ type prom struct {
 	lags     []time.Duration // of each shard
 	hidden   map[int]bool    // series that it does not see
 	via      int             // the member that it sends to
+	weight   uint64          // that it says it has
 
 	dead    bool // sends and scrapes nothing
 	cut     bool // scrapes, but cannot send
@@ -246,6 +247,9 @@ func (p *prom) send(c *colony, list []prompb.TimeSeries) bool {
 	r := httptest.NewRequest(http.MethodPost, "/api/v1/write", bytes.NewReader(body))
 	r.Header.Set("Content-Type", mediaType)
 	by("g", p.name)(r)
+	if p.weight > 0 {
+		r.URL.RawQuery += fmt.Sprint("&highlander_weight=", p.weight)
+	}
 	w := httptest.NewRecorder()
 	m.h.ServeHTTP(w, r)
 	if w.Code >= 300 {

@@ -101,7 +101,7 @@ var sample = map[string]string{
 	"web.enable_lifecycle": "true", "cluster.bind_address": "127.0.0.1:2", "cluster.advertise_address": "127.0.0.1:3", "cluster.join": "a:1,b:2",
 	"cluster.tls.ca_file": "/ca", "cluster.tls.cert_file": "/cert", "cluster.tls.key_file": "/key", "cluster.insecure": "true",
 	"sources.default_group": "g", "sources.unidentified": "pass", "sources.request_weight": "ignore", "sources.failover_timeout": "20s",
-	"sources.preempt_after": "5s", "sources.max_lag": "2m", "sources.forget_after": "2h", "handover.window_bytes": "1MiB", "handover.margin": "2m",
+	"sources.preempt_after": "5s", "sources.max_lag": "2m", "sources.min_coverage": "0.8", "sources.forget_after": "2h", "handover.window_bytes": "1MiB", "handover.margin": "2m",
 	"handover.clock_skew_guard": "1s",
 }
 

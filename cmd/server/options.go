@@ -50,6 +50,7 @@ func ingestOptions(c *config.Config) ingest.Options {
 			FailoverTimeout: time.Duration(c.Sources.FailoverTimeout),
 			PreemptAfter:    time.Duration(c.Sources.PreemptAfter),
 			MaxLag:          time.Duration(c.Sources.MaxLag),
+			MinCoverage:     c.Sources.MinCoverage,
 		},
 		Margin:         time.Duration(c.Handover.Margin),
 		ClockSkewGuard: time.Duration(c.Handover.ClockSkewGuard),
