@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -56,7 +57,8 @@ type PrometheusOptions struct {
 	Targets  []string          // more of them
 	Params   map[string]string // of the scrape
 	Interval string            // of the scrape; default 1s
-	WriteURL string
+	WriteURL string            // empty: it writes nowhere
+	Rules    []string          // rule files, evaluated at Interval
 }
 
 // StartPrometheus starts a server and waits until it is ready.
@@ -85,17 +87,23 @@ func (o PrometheusOptions) config() Map {
 		params[k] = []string{v}
 	}
 	interval := or(o.Interval, "1s")
-	return Map{
-		"global": Map{"scrape_interval": interval, "scrape_timeout": interval, "external_labels": o.Labels},
+	config := Map{
+		"global": Map{
+			"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval, "external_labels": o.Labels,
+		},
+		"rule_files": o.Rules,
 		"scrape_configs": []Map{{
 			"job_name": or(o.Job, "numbered"), "params": params,
 			"static_configs": []Map{{"targets": append([]string{o.Target}, o.Targets...)}},
 		}},
-		"remote_write": []Map{{
+	}
+	if o.WriteURL != "" {
+		config["remote_write"] = []Map{{
 			"url": o.WriteURL, "remote_timeout": "5s", "metadata_config": Map{"send": false},
 			"queue_config": Map{"batch_send_deadline": "500ms", "min_backoff": "30ms", "max_backoff": "500ms"},
-		}},
+		}}
 	}
+	return config
 }
 
 // Start starts the server, again if it was killed: its data directory stays.
@@ -155,6 +163,27 @@ func (p *Prometheus) get(path string, into any) {
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
 		p.t.Fatalf("prometheus %s: %s: %v", p.Name, path, err)
 	}
+}
+
+// Rule is a rule as a Prometheus server has loaded it.
+type Rule struct {
+	Name, Query, Health, LastError string
+	LastEvaluation                 time.Time
+}
+
+// RulesLoaded lists the rules of all groups.
+func (p *Prometheus) RulesLoaded() (rules []Rule) {
+	p.t.Helper()
+	var answer struct {
+		Data struct {
+			Groups []struct{ Rules []Rule }
+		}
+	}
+	p.get("/api/v1/rules", &answer)
+	for _, g := range answer.Data.Groups {
+		rules = append(rules, g.Rules...)
+	}
+	return rules
 }
 
 func metricText(metric map[string]string) string {
