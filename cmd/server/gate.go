@@ -57,7 +57,8 @@ func (s *Server) lookAtGate() {
 }
 
 // refusal names the first reason to refuse writes. Full storage is one under `when_full: drop_oldest` as well:
-// dropping takes a moment, and the sources hold meanwhile.
+// dropping takes a moment, and the sources hold meanwhile. A destination above its own bound is none then: the log has
+// room, and the other destinations should not wait.
 func (s *Server) refusal() error {
 	if err := s.node.ForeignDialed(); err != nil {
 		return err
@@ -68,8 +69,11 @@ func (s *Server) refusal() error {
 	if full := s.full(); full != "" {
 		return fmt.Errorf("storage is full: %s", full)
 	}
-	if name, over := s.overBacklog(); over {
-		return fmt.Errorf("the backlog of destination %s is at its max_backlog_bytes", name)
+	if s.Config().Storage.WhenFull == config.DropOldest {
+		return nil
+	}
+	for _, over := range s.overBacklog() {
+		return fmt.Errorf("the backlog of destination %s is at its max_backlog_bytes", over.destination)
 	}
 	return nil
 }
@@ -97,18 +101,25 @@ func (s *Server) room(entries []*raft.Log) error {
 		s.storage.State().freeBytes)
 }
 
-// overBacklog names a destination whose backlog is above its own bound.
-func (s *Server) overBacklog() (name string, over bool) {
+// excess is how far a destination's backlog is above its own bound.
+type excess struct {
+	destination string
+	bytes       uint64
+	bound       uint64
+}
+
+// overBacklog lists the destinations whose backlog is above their own bound.
+func (s *Server) overBacklog() (list []excess) {
 	for _, destination := range s.Config().RemoteWrite {
-		if destination.MaxBacklogBytes == 0 {
+		bound := uint64(destination.MaxBacklogBytes)
+		if bound == 0 {
 			continue
 		}
-		state, known := s.state.Destination(destination.Name)
-		if known && state.Backlog.Bytes > uint64(destination.MaxBacklogBytes) {
-			return destination.Name, true
+		if state, known := s.state.Destination(destination.Name); known && state.Backlog.Bytes > bound {
+			list = append(list, excess{destination.Name, state.Backlog.Bytes - bound, bound})
 		}
 	}
-	return "", false
+	return list
 }
 
 // runRoom makes room while this node leads, where the operator chose `when_full: drop_oldest`.
@@ -126,15 +137,14 @@ func (s *Server) runRoom(ctx context.Context) error {
 		if s.Config().Storage.WhenFull != config.DropOldest {
 			continue
 		}
-		name, over := s.overBacklog()
-		if !over {
-			if s.full() == "" || !last.settled(s.log.Info().FirstIndex, now) {
-				continue
-			}
-			name, _ = s.largestBacklog()
+		for _, over := range s.overBacklog() {
+			s.drop(ctx, over.destination, over.bytes+over.bound/dropShare)
 		}
-		if err := s.drop(ctx, name); err != nil && ctx.Err() == nil {
-			s.logger.Error("cannot drop the oldest batches", "destination", name, "err", err)
+		if s.full() == "" || !last.settled(s.log.Info().FirstIndex, now) {
+			continue
+		}
+		if name, bytes := s.largestBacklog(); bytes > 0 {
+			s.drop(ctx, name, bytes/dropShare)
 		}
 	}
 }
@@ -169,16 +179,15 @@ func (s *Server) largestBacklog() (name string, bytes uint64) {
 	return name, bytes
 }
 
-// dropShare is the part of a backlog that is dropped at once: enough that dropping does not become the normal
-// state, little enough to lose no more than needed.
+// dropShare is the part of a backlog, or of its bound, that is dropped at once: enough that dropping does not become the
+// normal state, little enough to lose no more than needed.
 const dropShare = 10
 
-func (s *Server) drop(ctx context.Context, name string) error {
-	destination, known := s.state.Destination(name)
-	if !known {
-		return nil
+// drop gives up the oldest bytes of a destination's backlog.
+func (s *Server) drop(ctx context.Context, destination string, bytes uint64) {
+	if err := s.egress.DropOldest(ctx, destination, bytes); err != nil && ctx.Err() == nil {
+		s.logger.Error("cannot drop the oldest batches", "destination", destination, "err", err)
 	}
-	return s.egress.DropOldest(ctx, name, destination.Backlog.Bytes/dropShare)
 }
 
 // runCompaction takes a snapshot when storage is full and the floor has moved since the last one: snapshots

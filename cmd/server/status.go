@@ -215,7 +215,18 @@ func (s *Server) warnings(members []cluster.Member) []string {
 		list = append(list, fmt.Sprintf("node %s is a member of a cluster of %d without cluster.join: on a new disk it could not take its old place",
 			s.identity.Name, len(members)))
 	}
+	list = append(list, s.unregistered()...)
 	return append(list, s.bookWarnings()...)
+}
+
+// unregistered are the destinations of the leader's file that the log does not take: nothing is kept for them.
+func (s *Server) unregistered() (list []string) {
+	for _, status := range s.egress.Status() {
+		if _, known := s.state.Destination(status.Name); !known && status.Leading {
+			list = append(list, fmt.Sprintf("destination %s: %s", status.Name, status.Error))
+		}
+	}
+	return list
 }
 
 // bookWarnings checks the two equations that the replicated state fulfils after every entry.

@@ -212,6 +212,16 @@ func TestReloadDestinations(t *testing.T) {
 	r.backlog(200)
 	r.reload(harness.To("lts", moved.URL()), harness.To("third", third.URL()))
 	r.flowing(a)
+	r.transfer()
+	r.flowing(a)
+	for _, n := range r.cluster.Nodes {
+		n.Kill()
+	}
+	r.cluster.Start().WaitReady()
+	r.flowing(a)
+	if d := r.destination("lts"); d.URL != moved.URL() {
+		t.Errorf("after a restart destination lts is at %s, want the new URL", d.URL)
+	}
 	r.finish(history.Rules{Repeats: true, Counters: true})
 	r.cluster.WaitDrained("third")
 	if moved.Taken() == 0 || third.Taken() == 0 {
