@@ -163,10 +163,27 @@ func (h *Handler) conclude(ctx context.Context, l *leadership, wk *work) answer 
 		return refuse(unavailable, "cannot confirm that this node leads: "+err.Error())
 	}
 	a := wk.answer()
-	if a.outcome != unavailable { // it will come again, and be counted then
-		h.enterBooks(l, wk)
+	if a.outcome == unavailable {
+		return a // it will come again, and be counted then
+	}
+	h.enterBooks(l, wk)
+	if wk.covered() {
+		if err := h.flush(ctx, l); err != nil {
+			return refuse(unavailable, "what was delivered before cannot be counted now; try again: "+err.Error())
+		}
 	}
 	return a
+}
+
+// covered says whether a fence held something of the request back. That is answered like what was accepted, but no batch tells
+// of it: unless the books do before the answer, a leader that dies takes the count with it.
+func (wk *work) covered() bool {
+	for i := range wk.claims {
+		if wk.claims[i].covered > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // prove makes sure that this node led when it took a source for a standby. It did if anything that was proposed

@@ -28,7 +28,8 @@
 // # Invariants
 //
 //   - I1: 204 means that every good sample of the request is in a committed batch, of this copy of the request or of an
-//     earlier one, or that there was nothing in it.
+//     earlier one, or was delivered before the turn of its source and is in the committed books as covered, or that there
+//     was nothing in it.
 //   - I2: 202 means that the log says, at an index not older than the request, that the source is not current: an entry
 //     proposed after the verdict has committed (a batch of the same request, or Node.Confirm), or Apply itself said so.
 //   - I3: what is answered 503 is neither lost nor counted; sent again it is the same request (I6).
