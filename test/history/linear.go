@@ -9,8 +9,9 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// searchMax bounds the search for an order of events that explains a record.
-const searchMax = time.Minute
+// searchMax bounds the search for an order of events that explains a record. One that exists is found at once; that none
+// exists may take longer to prove than anybody waits, but not being found in so much time says enough.
+const searchMax = 20 * time.Second
 
 // Linear names what contradicts that a group is one register machine, to which every call happens at one instant
 // between question and answer:
@@ -42,13 +43,39 @@ func Linear(r Record) []string {
 }
 
 func decide(what string, model porcupine.Model, events []porcupine.Operation) string {
-	switch porcupine.CheckOperationsTimeout(model, events, searchMax) {
-	case porcupine.Illegal:
-		return fmt.Sprintf("%s: no order of %d events explains what was answered", what, len(events))
-	case porcupine.Unknown:
-		return fmt.Sprintf("%s: whether an order of %d events explains what was answered was not found out in %v", what, len(events), searchMax)
+	result, info := porcupine.CheckOperationsVerbose(model, events, searchMax)
+	if result == porcupine.Ok {
+		return ""
 	}
-	return ""
+	found := "no order"
+	if result == porcupine.Unknown {
+		found = fmt.Sprintf("after %v no order", searchMax)
+	}
+	return fmt.Sprintf("%s: %s of %d events is found that explains what was answered; most are explained without %s",
+		what, found, len(events), missing(info.PartialLinearizationsOperations()[0], events))
+}
+
+// missing describes the earliest event that the longest explanation lacks.
+func missing(explanations [][]porcupine.Operation, events []porcupine.Operation) string {
+	explained := map[any]bool{}
+	for _, e := range explanations {
+		if len(e) > len(explained) {
+			explained = map[any]bool{}
+			for _, operation := range e {
+				explained[operation.Input] = true
+			}
+		}
+	}
+	var first *porcupine.Operation
+	for i := range events {
+		if e := &events[i]; !explained[e.Input] && (first == nil || e.Return < first.Return) {
+			first = e
+		}
+	}
+	if first == nil {
+		return "nothing"
+	}
+	return fmt.Sprintf("%v between %v and %v", first.Input, time.Duration(first.Call), time.Duration(first.Return))
 }
 
 // turns puts the changes that the nodes showed into order, the one of epoch n at n-1.
@@ -132,45 +159,64 @@ func (r Record) end() time.Duration {
 	return end + 1
 }
 
-// state is what a group's machine holds.
-type state struct {
-	epoch                     uint64
-	current, pinned, promoted string
-}
-
-// event is one step of a machine: true if it is possible, and the state after it.
-type event func(state) (bool, state)
-
-var machine = porcupine.Model{
-	Init: func() any { return state{} },
-	Step: func(s, input, _ any) (bool, any) { return input.(event)(s.(state)) },
-}
-
 func operation(input any, from, to time.Duration) porcupine.Operation {
 	return porcupine.Operation{Input: input, Call: int64(from), Return: int64(to)}
 }
 
 func (r Record) events(turns []Change, spans []span) []porcupine.Operation {
 	var list []porcupine.Operation
+	add := func(from, to time.Duration, step func(state) (bool, state), format string, args ...any) {
+		list = append(list, operation(&event{step, fmt.Sprintf(format, args...)}, from, to))
+	}
 	for i, change := range turns {
-		list = append(list, operation(change.event(), spans[i].from, spans[i].to))
+		add(spans[i].from, spans[i].to, change.step, "change %+v", change)
 	}
 	end := r.end()
+	add(end, end, func(s state) (bool, state) { s.over = true; return true, s }, "the end")
+	maybe := doubts{}
 	for _, c := range r.Calls {
 		switch {
-		case c.Op == Weight || c.Outcome == Refused:
-		case c.Op == Read && c.Outcome == Uncertain:
-		case c.Op == Read && c.View.Stale:
-			from, to := c.past(spans)
-			list = append(list, operation(c.event(), from, to))
+		case c.Op == Weight || c.Op == Read || c.Outcome == Refused:
 		case c.Outcome == Uncertain:
-			list = append(list, operation(c.event(), c.Began, end))
+			add(c.Began, end+1, maybe.step(c), "%v", c)
 		default:
-			list = append(list, operation(c.event(), c.Began, c.Ended))
+			add(c.Began, c.Ended, c.step, "%v", c)
 			if c.Outcome == Done && (c.Op == Promote || c.Op == Pin) {
-				list = append(list, operation(currentIs(c.Source), c.Began, c.Ended))
+				add(c.Began, c.Ended, currentIs(c.Source), "%v carried out", c)
 			}
 		}
+	}
+	for _, c := range r.views(spans) {
+		add(c.Began, c.Ended, c.step, "%v", c)
+	}
+	return list
+}
+
+func (c Call) String() string {
+	if c.Op == Read {
+		return fmt.Sprintf("read %+v at %s", c.View, c.Node)
+	}
+	return fmt.Sprintf("%s %s at %s (%v)", c.Op, c.Source, c.Node, c.Outcome)
+}
+
+// views are the reads, with the spans in which what they showed must have been so. Of marked ones that showed the same, the
+// first says it for all.
+func (r Record) views(spans []span) []Call {
+	var list []Call
+	first := map[state]int{}
+	for _, c := range r.Calls {
+		if c.Op != Read || c.Outcome != Done {
+			continue
+		}
+		if c.View.Stale {
+			c.Began, c.Ended = c.past(spans)
+			if i, known := first[c.View.state()]; known {
+				list[i].Ended = min(list[i].Ended, c.Ended)
+				continue
+			}
+			first[c.View.state()] = len(list)
+		}
+		list = append(list, c)
 	}
 	return list
 }
@@ -187,79 +233,6 @@ func (c Call) past(spans []span) (from, to time.Duration) {
 	return from, to
 }
 
-func currentIs(source string) event {
-	return func(s state) (bool, state) { return s.current == source, s }
-}
-
-// event is the rule of fsm: an operator's wish stands until it is carried out, or another one or a silence overtakes it.
-func (c Change) event() event {
-	return func(s state) (bool, state) {
-		preference := c.Reason == "weight" || c.Reason == "lag"
-		switch {
-		case s.epoch+1 != c.Epoch || s.current != c.From || c.From == c.To:
-			return false, s
-		case s.pinned != "" && s.pinned != c.To, s.promoted != "" && s.promoted == s.current && preference:
-			return false, s
-		}
-		if s.promoted != c.To && !preference {
-			s.promoted = ""
-		}
-		s.epoch, s.current = c.Epoch, c.To
-		return true, s
-	}
-}
-
-func (c Call) event() event {
-	switch c.Op {
-	case Read:
-		v := c.View
-		return func(s state) (bool, state) { return s == state{v.Epoch, v.Current, v.Pinned, v.Promoted}, s }
-	case Pin:
-		return func(s state) (bool, state) { return true, state{s.epoch, s.current, c.Source, ""} }
-	case Unpin:
-		return func(s state) (bool, state) { return true, state{s.epoch, s.current, "", s.promoted} }
-	case Forget:
-		return c.forget
-	case Promote:
-		return c.promote
-	}
-	panic("BUG: no event for " + string(c.Op))
-}
-
-func (c Call) promote(s state) (bool, state) {
-	overruled := s.pinned != "" && s.pinned != c.Source
-	switch {
-	case c.Outcome == Overruled:
-		return overruled, s
-	case !overruled:
-		s.promoted = c.Source
-		return true, s
-	}
-	return c.Outcome == Uncertain, s
-}
-
-func (c Call) forget(s state) (bool, state) {
-	inUse := s.current == c.Source || s.pinned == c.Source
-	if !inUse && s.promoted == c.Source {
-		s.promoted = ""
-	}
-	return !inUse || c.Outcome == Uncertain, s
-}
-
-// register is the weight of one source.
-var register = porcupine.Model{
-	Init: func() any { return uint64(0) },
-	Step: func(s, input, _ any) (bool, any) {
-		e := input.(weighing)
-		return !e.read || s == e.value, e.value
-	},
-}
-
-type weighing struct {
-	read  bool
-	value uint64
-}
-
 func (r Record) weightEvents(source string) []porcupine.Operation {
 	var list []porcupine.Operation
 	end := r.end()
@@ -270,12 +243,12 @@ func (r Record) weightEvents(source string) []porcupine.Operation {
 			if c.View.Stale {
 				from = 0
 			}
-			list = append(list, operation(weighing{true, c.View.Weights[source]}, from, c.Ended))
+			list = append(list, operation(&weighing{true, c.View.Weights[source]}, from, c.Ended))
 		case c.Source != source || c.Op != Weight && c.Op != Forget:
 		case c.Outcome == Done:
-			list = append(list, operation(weighing{value: c.Weight}, c.Began, c.Ended))
+			list = append(list, operation(&weighing{value: c.Weight}, c.Began, c.Ended))
 		case c.Outcome == Uncertain:
-			list = append(list, operation(weighing{value: c.Weight}, c.Began, end))
+			list = append(list, operation(&weighing{value: c.Weight}, c.Began, end))
 		}
 	}
 	return list
