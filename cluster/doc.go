@@ -8,6 +8,7 @@
 //	Open      cluster port, handshake, streams            node.go transport.go handshake.go tls.go http.go
 //	Run       found, join or wait (bootstrap.go) → Raft (instance.go) → lead(ctx) while leading (lead.go)
 //	Propose   raft.Apply; Confirm: any later entry        propose.go
+//	StillLeads  a majority knows of no later term         confirm.go
 //	beside    snapshots and log (snapshot.go retain.go machine.go), members (membership.go observe.go),
 //	          a hanging disk (watchdog.go), a lost majority (recover.go)
 //
@@ -55,6 +56,7 @@
 //	L1  lead runs after every earlier entry has been applied, and has returned before the next turn begins.
 //	L2  ErrNotLeader means certainly not committed. Everything else that is not a response is ErrUncertain.
 //	L3  Confirm returns nil only if an entry proposed after the call was committed in the same turn.
+//	L4  StillLeads returns nil only if nobody had been elected since the turn began when it was called; it writes nothing.
 //
 // # Decisions
 //

@@ -390,3 +390,38 @@ func BenchmarkPropose(b *testing.B) {
 		b.Error(fmt.Errorf("shutdown: %w", err))
 	}
 }
+
+// L4: a leader that was deposed without noticing finds out by asking, and asking writes nothing.
+func TestStillLeads(t *testing.T) {
+	room := newRoom(t)
+	boxes := startAll(room.boxes(3))
+	leader := room.whole(boxes...)
+	turn := leader.node.Leadership()
+	before, _ := leader.log.LastIndex()
+	if err := leader.node.StillLeads(within(t), turn); err != nil {
+		t.Fatal(err)
+	}
+	if after, _ := leader.log.LastIndex(); after != before {
+		t.Errorf("the question cost %d entries", after-before)
+	}
+	follower := others(boxes, leader)[0]
+	if err := follower.node.StillLeads(within(t), follower.node.Leadership()); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("a follower: %v", err)
+	}
+	room.fabric.isolate(leader.address)
+	if err := leader.node.StillLeads(within(t), turn); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("an isolated leader: %v", err)
+	}
+	room.leader(others(boxes, leader)...)
+	room.fabric.reconnect(leader.address)
+	room.whole(boxes...)
+	if !leader.node.IsLeader() {
+		if err := room.leader(boxes...).node.TransferLeadership(within(t), leader.name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	room.leader(leader)
+	if err := leader.node.StillLeads(within(t), turn); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("an earlier turn: %v", err)
+	}
+}

@@ -12,8 +12,9 @@ type Document struct {
 	Destinations []DestinationStatus `json:"destinations"`
 	Storage      StorageStatus       `json:"storage"`
 	Warnings     []string            `json:"warnings,omitempty"`
-	// Stale is true where the leader could not be asked: liveness of sources and the state of destinations
-	// are then unknown, everything that is replicated still holds.
+	// Stale is true where the leader could not be asked, or could not make sure that it still is the leader: liveness of
+	// sources and the state of destinations are then unknown, and what is replicated is as this node knows it: later
+	// entries may be missing.
 	Stale bool `json:"stale,omitempty"`
 }
 

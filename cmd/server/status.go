@@ -15,10 +15,12 @@ import (
 const statusTimeout = 2 * time.Second
 
 // Status returns the status document. A follower asks the leader for what only the leader knows, and marks the
-// document stale where it gets no answer.
+// document stale where it gets no answer. So does a leader that a majority does not confirm.
 func (s *Server) Status(ctx context.Context) Document {
+	turn := s.node.Leadership()
 	document := s.localStatus()
-	if s.node.IsLeader() {
+	if turn != nil {
+		document.Stale = s.deposed(ctx, turn)
 		return document
 	}
 	remote, err := s.leaderStatus(ctx)
@@ -28,7 +30,15 @@ func (s *Server) Status(ctx context.Context) Document {
 	}
 	document.Groups, document.Destinations = remote.Groups, remote.Destinations
 	document.Cluster, document.Warnings = remote.Cluster, remote.Warnings
+	document.Stale = remote.Stale
 	return document
+}
+
+// deposed says whether what was read under a turn as leader may have been overtaken by another leader.
+func (s *Server) deposed(ctx context.Context, turn any) bool {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	return s.node.StillLeads(ctx, turn) != nil
 }
 
 // leaderStatus asks the leader for its own document.
@@ -57,8 +67,12 @@ func (s *Server) leaderStatus(ctx context.Context) (document Document, err error
 // localStatusPath is where members ask each other, so that the question goes one hop.
 const localStatusPath = "/v1/status/local"
 
-func (s *Server) serveLocalStatus(w http.ResponseWriter, _ *http.Request) {
-	respond(w, http.StatusOK, s.localStatus())
+// serveLocalStatus answers a follower that takes this node for the leader.
+func (s *Server) serveLocalStatus(w http.ResponseWriter, r *http.Request) {
+	turn := s.node.Leadership()
+	document := s.localStatus()
+	document.Stale = turn == nil || s.deposed(r.Context(), turn)
+	respond(w, http.StatusOK, document)
 }
 
 func (s *Server) localStatus() Document {
