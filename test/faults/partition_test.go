@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -14,27 +15,84 @@ import (
 // kept samples fill gaps.
 var afterwards = history.Rules{Repeats: true, Kept: true, Counters: true}
 
-// A leader that only its sources still reach gives no 2xx of any kind: the other side would not know of it.
+// A leader that only its sources still reach gives no 2xx of any kind: the other side would not know of it. Nor does it
+// show its state as the present one.
 func TestDeposedLeaderAnswersNothing(t *testing.T) {
 	r := startRig(t)
+	r.deposed(r.cluster.Leader())
+	r.finish(afterwards)
+}
+
+// The same with a node that still follows and has no vote: two of four nodes, whose answers do not make a majority of three.
+func TestDeposedLeaderWithNonvoter(t *testing.T) {
+	r := newRig(t, "n1", "n2", "n3", "n4")
+	fourth := r.cluster.Nodes[3]
+	r.cluster = harness.ClusterOf(t, r.cluster.Nodes[:3]...)
+	r.cluster.Start().WaitReady()
+	leader := r.cluster.Leader()
+
+	// It becomes a member at once, and gets a vote when it says that it has caught up: it is stopped before it can.
+	r.wire.Each([]string{"n4"}, r.wire.rest(nil), Link{Delay: 260 * time.Millisecond})
+	fourth.Start()
+	r.member(leader, "n4")
+	fourth.Pause()
+	r.deposed(leader, fourth)
+	r.cluster.Nodes = append(r.cluster.Nodes, fourth)
+	r.cluster.Voters(4)
+	r.finish(afterwards)
+}
+
+// member waits until a node sees another one as a member, which does not have a vote yet.
+func (r *rig) member(v *harness.Node, id string) {
+	r.t.Helper()
+	harness.Eventually(r.t, "member "+id, func() error {
+		s, err := v.Status()
+		if err != nil {
+			return err
+		}
+		for _, m := range s.Cluster.Nodes {
+			if m.ID == id && m.Voter {
+				r.t.Fatalf("%s has a vote already", id)
+			}
+			if m.ID == id {
+				return nil
+			}
+		}
+		return fmt.Errorf("members %+v", s.Cluster.Nodes)
+	})
+}
+
+// deposed cuts a leader, its sources and its companions off from the other voters, watches, and heals.
+func (r *rig) deposed(old *harness.Node, companions ...*harness.Node) {
+	r.t.Helper()
 	a, b := r.pair()
-	old := r.cluster.Leader()
 	rest := r.others(old)
+	side, here := []string{old.ID}, append([]*harness.Node{old}, companions...)
+	for _, v := range companions {
+		side = append(side, v.ID)
+	}
 	// The probes' group has a current source and a standby, known to everybody before the cut.
-	current, standby := r.probe("pa", 3, "a", old), r.probe("pb", 4, "b", old)
+	current, standby := r.probe("pa", 3, "a", here...), r.probe("pb", 4, "b", here...)
 	elsewhere := r.probe("pb", 5, "b", rest...)
-	current.Burst(t, 1)
+	current.Burst(r.t, 1)
 	standby.Base = base.Add(standby.Step / 2) // so that what pb sends here and there has different times
-	standby.Burst(t, 1)
+	standby.Burst(r.t, 1)
 	if current.Accepted.Load() == 0 || standby.Standby.Load() == 0 {
-		t.Fatalf("want 204 and 202: %s; %s", current.Summary(), standby.Summary())
+		r.t.Fatalf("want 204 and 202: %s; %s", current.Summary(), standby.Summary())
 	}
 	before := current.Accepted.Load() + standby.Standby.Load() + standby.Accepted.Load()
 
-	r.wire.Each([]string{old.ID}, []string{rest[0].ID, rest[1].ID, "lts"}, Link{Cut: true})
-	current.Start(t)
-	standby.Start(t)
-	elsewhere.Start(t)
+	for _, v := range companions {
+		v.Resume()
+	}
+	r.wire.Each(side, side, Link{})
+	r.wire.Each(side, []string{rest[0].ID, rest[1].ID, "lts"}, Link{Cut: true})
+	if s, err := old.Status(); err != nil || !s.Stale {
+		r.t.Errorf("a leader that nobody confirms shows its state as the present one: stale %v, %v", s.Stale, err)
+	}
+	current.Start(r.t)
+	standby.Start(r.t)
+	elsewhere.Start(r.t)
 	r.leader(rest...)
 	r.answered(a)
 	r.answered(b)
@@ -42,14 +100,13 @@ func TestDeposedLeaderAnswersNothing(t *testing.T) {
 	current.Kill()
 	standby.Kill()
 	if after := current.Accepted.Load() + standby.Standby.Load() + standby.Accepted.Load(); after != before {
-		t.Errorf("a leader that nobody follows answered 2xx: %s; %s", current.Summary(), standby.Summary())
+		r.t.Errorf("a leader without a majority answered 2xx: %s; %s", current.Summary(), standby.Summary())
 	}
 	if current.Failed.Load() == 0 || standby.Failed.Load() == 0 {
-		t.Errorf("the probes were not answered: %s; %s", current.Summary(), standby.Summary())
+		r.t.Errorf("the probes were not answered: %s; %s", current.Summary(), standby.Summary())
 	}
 	r.wire.Heal()
 	r.answered(a)
-	r.finish(afterwards)
 }
 
 // probe adds a source of a group of its own that writes to some nodes only.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"reflect"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -85,16 +86,19 @@ const (
 	ltsPort     = 8428
 )
 
-// newRig prepares everything and starts the LTS alone.
-func newRig(t testing.TB) *rig {
+// newRig prepares everything, with three nodes unless others are named, and starts the LTS alone.
+func newRig(t testing.TB, ids ...string) *rig {
 	t.Helper()
 	permitted(t)
+	if len(ids) == 0 {
+		ids = []string{"n1", "n2", "n3"}
+	}
 	r := &rig{t: t, seed: seed(t), log: &history.Log{}}
-	r.wire = NewWire(t, r.seed, "n1", "n2", "n3", "lts", "a", "b")
+	r.wire = NewWire(t, r.seed, append(slices.Clone(ids), "lts", "a", "b")...)
 	at := r.wire.Space("lts")
 	r.lts = harness.NewLTSAt(t, "lts", r.log, at.At(ltsPort), at.Listen)
 	var nodes []*harness.Node
-	for _, id := range []string{"n1", "n2", "n3"} {
+	for _, id := range ids {
 		nodes = append(nodes, r.node(id))
 	}
 	r.cluster = harness.ClusterOf(t, nodes...)

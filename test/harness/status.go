@@ -41,6 +41,8 @@ type Group struct {
 	Epoch                 uint64
 	Since                 time.Time
 	Pinned                bool
+	PinnedTo              string `json:"pinned_to"`
+	Promoted              string
 	WatermarkMS           int64 `json:"watermark_ms"`
 	Sources               []struct {
 		Name, State string
