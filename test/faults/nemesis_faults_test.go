@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/highlander-io/highlander/test/harness"
+	"github.com/highlander-io/highlander/test/history"
 )
 
 // faults are what the nemesis picks from, several at a time. What they broke, mend mends.
@@ -153,7 +154,7 @@ func (n *nemesis) silence(source string) {
 	n.last(2500, 5000)
 }
 
-// interrupt has the current source replaced and kills the leader as soon as the change is seen, or a moment later.
+// interrupt has the current source replaced, where it may be, and kills the leader as soon as the change is seen, or a moment later.
 func (n *nemesis) interrupt() {
 	leader := n.leads()
 	if leader == nil || n.spare(leader) {
@@ -163,21 +164,28 @@ func (n *nemesis) interrupt() {
 	if err != nil {
 		return
 	}
-	to := map[string]string{"a": "b", "b": "a"}[before.Current]
-	if n.rand.IntN(2) == 0 {
+	switch {
+	case !n.kind.orders:
+	case n.rand.IntN(2) == 0:
 		n.wire.Split(before.Current) // silence
-	} else {
-		go admin(leader, "/v1/source", map[string]string{"op": "promote", "group": "g", "source": to})
+		n.changes(leader, before.Epoch)
+	default:
+		to := map[string]string{"a": "b", "b": "a"}[before.Current]
+		go n.people.tell(leader, history.Promote, to, 0)
+		n.changes(leader, before.Epoch)
 	}
-	deadline := time.Now().Add(5 * time.Second)
-	for time.Now().Before(deadline) {
-		if g, err := group(leader); err == nil && g.Epoch > before.Epoch {
+	leader.Kill()
+	n.last(100, 2000)
+}
+
+// changes waits until a node shows a later epoch, and a moment longer; not for ever, as a pin may stand against it.
+func (n *nemesis) changes(v *harness.Node, epoch uint64) {
+	for until := time.Now().Add(5 * time.Second); time.Now().Before(until); {
+		if g, err := group(v); err == nil && g.Epoch > epoch {
 			break
 		}
 	}
 	n.last(0, 100)
-	leader.Kill()
-	n.last(100, 2000)
 }
 
 func group(v *harness.Node) (harness.Group, error) {

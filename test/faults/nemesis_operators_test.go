@@ -89,17 +89,26 @@ func (o *operators) look(v *harness.Node) {
 func (o *operators) order(random *rand.Rand) {
 	v := o.nodes[random.IntN(len(o.nodes))]
 	op := []history.Op{history.Promote, history.Promote, history.Pin, history.Unpin, history.Unpin, history.Weight, history.Forget}[random.IntN(7)]
-	command := map[string]any{"op": op, "group": "g"}
 	source := ""
 	if op != history.Unpin {
 		source = []string{"a", "b"}[random.IntN(2)]
+	}
+	o.weight++
+	o.tell(v, op, source, o.weight)
+}
+
+// tell gives one order and records what came of it.
+func (o *operators) tell(v *harness.Node, op history.Op, source string, weight uint64) {
+	command := map[string]any{"op": op, "group": "g"}
+	if source != "" {
 		command["source"] = source
 	}
 	if op == history.Weight {
-		o.weight++
-		command["weight"] = o.weight
+		command["weight"] = weight
+	} else {
+		weight = 0
 	}
-	asked := o.calls.Ask(v.ID, op, source, o.weight)
+	asked := o.calls.Ask(v.ID, op, source, weight)
 	asked.Answered(outcome(admin(v, "/v1/source", command)))
 }
 

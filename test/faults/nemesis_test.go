@@ -16,7 +16,7 @@ import (
 
 // How long the nemesis goes on before everything must come to rest and fit together.
 const (
-	roundTime = 14 * time.Second
+	roundTime = 10 * time.Second
 	soakTime  = 60 * time.Second
 )
 
@@ -67,19 +67,19 @@ func nemesisRound(t *testing.T, length time.Duration, kind temper) {
 	r.cluster.Set("handover", "margin", margin.String()).Set("handover", "clock_skew_guard", guard.String())
 	r.cluster.Start().WaitReady()
 	n.pair()
-	operators := n.operators()
+	n.people = n.operators()
 	n.began = time.Now()
 	for time.Since(n.began) < length {
 		n.strike()
 	}
 	n.mend()
-	operators.stop()
+	n.people.stop()
 	for _, s := range r.sources {
 		r.answered(s)
 	}
 	r.cluster.WaitReady().Voters(len(r.cluster.Nodes))
 	r.finish(kind.rules)
-	n.judge(operators)
+	n.judge(n.people)
 	if t.Failed() {
 		for _, line := range n.trace {
 			t.Log(line)
@@ -97,6 +97,7 @@ type nemesis struct {
 	trace  []string
 	counts map[string]int
 	memory memory
+	people *operators
 }
 
 // pair starts two sources of one truth, each of which scrapes at moments of its own in two of three runs.
