@@ -18,7 +18,8 @@ const ownMounts = "HIGHLANDER_FAULTS_MOUNTS"
 
 // Disk is a small file system of its own: ext4 on a loop device.
 type Disk struct {
-	Dir string
+	Dir   string
+	image string
 }
 
 // NewDisk mounts an empty file system at dir until the end of the test. The test's process must have a mount
@@ -28,21 +29,60 @@ func NewDisk(t testing.TB, dir string, mib int) *Disk {
 	if os.Getenv(ownMounts) == "" {
 		t.Skip("NOT TESTED: no mount namespace of its own (root is needed)")
 	}
-	image := filepath.Join(t.TempDir(), "disk.img")
-	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(image, nil, 0o600), os.Truncate(image, int64(mib)<<20)); err != nil {
+	d := &Disk{Dir: dir, image: filepath.Join(t.TempDir(), "disk.img")}
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(d.image, nil, 0o600), os.Truncate(d.image, int64(mib)<<20)); err != nil {
 		t.Fatal(err)
 	}
-	for _, command := range [][]string{{"mkfs.ext4", "-q", "-F", "-m", "0", image}, {"mount", "-o", "loop", image, dir}} {
-		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			t.Skipf("NOT TESTED: no loop mounts here: %v: %v: %s", command, err, out)
-		}
+	if err := d.format(); err != nil {
+		t.Skipf("NOT TESTED: no loop mounts here: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			t.Errorf("unmount %s: %v", dir, err)
 		}
 	})
-	return &Disk{dir}
+	return d
+}
+
+// format makes an empty file system and mounts it.
+func (d *Disk) format() error {
+	return errors.Join(run("mkfs.ext4", "-q", "-F", "-m", "0", d.image), run("mount", "-o", "loop", d.image, d.Dir))
+}
+
+func run(program string, args ...string) error {
+	if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %v: %w: %s", program, args, err, out)
+	}
+	return nil
+}
+
+// Replace puts a new disk in the place of this one, which nobody uses any more.
+func (d *Disk) Replace() error {
+	info, err := os.Stat(d.image)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Unmount(d.Dir, 0), os.Truncate(d.image, 0), os.Truncate(d.image, info.Size()), d.format())
+}
+
+// Freeze lets every write to the disk wait until thaw is called, or this process has gone: a disk that hangs.
+func (d *Disk) Freeze() (thaw func() error, err error) {
+	guard := exec.Command("sh", "-c", `fsfreeze --freeze "$1" && echo frozen && read -r _; fsfreeze --unfreeze "$1"`, "sh", d.Dir)
+	hold, err := guard.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	said, err := guard.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := guard.Start(); err != nil {
+		return nil, err
+	}
+	if _, err := said.Read(make([]byte, 1)); err != nil {
+		return nil, errors.Join(fmt.Errorf("freeze %s: %w", d.Dir, err), hold.Close(), guard.Wait())
+	}
+	return func() error { return errors.Join(hold.Close(), guard.Wait()) }, nil
 }
 
 func (d *Disk) ballast() string { return filepath.Join(d.Dir, "somebody-elses-file") }

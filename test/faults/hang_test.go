@@ -1,0 +1,107 @@
+//go:build linux
+
+package faults
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/highlander-io/highlander/test/harness"
+)
+
+// freeze hangs a node's disk until the returned function is called, or the test ends.
+func (r *rig) freeze(d *Disk) (thaw func()) {
+	r.t.Helper()
+	release, err := d.Freeze()
+	if err != nil {
+		r.t.Skipf("NOT TESTED: no frozen file systems here: %v", err)
+	}
+	frozen := true
+	thaw = func() {
+		r.t.Helper()
+		if !frozen {
+			return
+		}
+		frozen = false
+		if err := release(); err != nil {
+			r.t.Error(err)
+		}
+	}
+	r.t.Cleanup(thaw)
+	return thaw
+}
+
+// gaveUp waits until a node has said that its disk hangs, and ends it. The kernel lets it go only when the disk is back.
+func (r *rig) gaveUp(n *harness.Node, thaw func()) {
+	r.t.Helper()
+	harness.Eventually(r.t, n.ID+" to give up", func() error {
+		return unless(strings.Contains(n.Process.Output(), "the disk hangs"), n.Process.Output)
+	})
+	thaw()
+	if code, err := n.Process.Exit(harness.Patience); err != nil || code != 1 {
+		r.t.Errorf("node %s with a hanging disk: status %d, %v; want 1", n.ID, code, err)
+	}
+}
+
+// A disk hangs under the leader, then under a follower. The others go on without it, the node acknowledges nothing while
+// its disk hangs, ends for its supervisor to start it again, and nothing is lost.
+func TestHangingDisk(t *testing.T) {
+	r, disks := diskRig(t)
+	a, b := r.pair()
+	for _, role := range []string{"leader", "follower"} {
+		victim := r.cluster.Leader()
+		if role == "follower" {
+			victim = r.cluster.Followers()[0]
+		}
+		c := r.only(victim)
+		thaw := r.freeze(disks[victim.ID])
+		if accepted, failed := c.Accepted.Load(), c.Failed.Load(); role == "leader" { // a follower passes on what others acknowledge
+			r.unacknowledged(c, accepted, failed)
+		}
+		r.leader(r.others(victim)...)
+		r.flowing(a)
+		r.gaveUp(victim, thaw)
+		victim.Start().WaitReady()
+		r.flowing(a)
+	}
+	r.answered(b)
+	r.alive()
+	r.finish(afterwards)
+}
+
+// A hang that is shorter than the watchdogs' patience, but longer than an election: nobody ends, nothing is lost.
+func TestDiskHangsForAMoment(t *testing.T) {
+	r, disks := diskRig(t)
+	a, _ := r.pair()
+	leader := r.cluster.Leader()
+	thaw := r.freeze(disks[leader.ID])
+	timer := time.NewTimer(2 * time.Second) // how long a fault lasts is no condition
+	<-timer.C
+	thaw()
+	r.flowing(a)
+	r.alive()
+	r.finish(afterwards)
+}
+
+// only starts a source that sends to one node alone, whose answers are thereby that node's own.
+func (r *rig) only(n *harness.Node) *harness.Source {
+	r.t.Helper()
+	s := &harness.Source{
+		Group: "only-" + n.ID, Name: "c", Number: 3, URLs: []string{n.WriteURL()}, Log: r.log, Dial: r.wire.Space("a").Dial, Shards: 2, Base: base,
+	}
+	r.sources = append(r.sources, s)
+	s.Start(r.t)
+	r.flowing(s)
+	return s
+}
+
+// unacknowledged waits until a node has not answered a request of a source, and demands that it has acknowledged none
+// since its disk hangs but what it had on its disk by then: one of each shard.
+func (r *rig) unacknowledged(s *harness.Source, accepted, failed int64) {
+	r.t.Helper()
+	harness.Eventually(r.t, "unanswered requests of "+s.Name, func() error { return unless(s.Failed.Load() > failed, s.Summary) })
+	if now := s.Accepted.Load(); now > accepted+int64(s.Shards) {
+		r.t.Errorf("with a hanging disk %d requests were acknowledged", now-accepted)
+	}
+}
