@@ -141,7 +141,7 @@ func (b *ballot) write() error {
 	}
 	for i := range int64(ballotCopies) {
 		if _, err := b.file.WriteAt(block, i*ballotBlock); err != nil {
-			return err
+			return err // names the file and the call
 		}
 		if err := b.file.Sync(); err != nil {
 			return err

@@ -20,16 +20,42 @@ const ownMounts = "HIGHLANDER_FAULTS_MOUNTS"
 type Disk struct {
 	Dir   string
 	image string
+	small string // where the image is kept, for one that can fail
 }
 
 // NewDisk mounts an empty file system at dir until the end of the test. The test's process must have a mount
 // namespace of its own, so that the mount cannot outlive it.
 func NewDisk(t testing.TB, dir string, mib int) *Disk {
 	t.Helper()
+	return mountDisk(t, dir, t.TempDir(), mib)
+}
+
+// NewFailingDisk is NewDisk over a store that can be made to run out of space: what is then written to the disk fails, as
+// with a thin volume or a dying drive.
+func NewFailingDisk(t testing.TB, dir string, mib int) *Disk {
+	t.Helper()
+	small := t.TempDir()
+	if os.Getenv(ownMounts) != "" {
+		if err := unix.Mount("tmpfs", small, "tmpfs", 0, fmt.Sprintf("size=%dm", mib/2)); err != nil {
+			t.Skipf("NOT TESTED: no tmpfs here: %v", err)
+		}
+		t.Cleanup(func() {
+			if err := unix.Unmount(small, unix.MNT_DETACH); err != nil {
+				t.Errorf("unmount %s: %v", small, err)
+			}
+		})
+	}
+	d := mountDisk(t, dir, small, mib)
+	d.small = small
+	return d
+}
+
+func mountDisk(t testing.TB, dir, at string, mib int) *Disk {
+	t.Helper()
 	if os.Getenv(ownMounts) == "" {
 		t.Skip("NOT TESTED: no mount namespace of its own (root is needed)")
 	}
-	d := &Disk{Dir: dir, image: filepath.Join(t.TempDir(), "disk.img")}
+	d := &Disk{Dir: dir, image: filepath.Join(at, "disk.img")}
 	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(d.image, nil, 0o600), os.Truncate(d.image, int64(mib)<<20)); err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +80,21 @@ func run(program string, args ...string) error {
 		return fmt.Errorf("%s %v: %w: %s", program, args, err, out)
 	}
 	return nil
+}
+
+// Break lets whatever is written to new places of the disk fail from now on.
+func (d *Disk) Break() error {
+	return fill(filepath.Join(d.small, "ballast"), d.small, 0)
+}
+
+// Mend ends Break, as an administrator would: nobody may use the disk, and its file system is checked.
+func (d *Disk) Mend() error {
+	err := errors.Join(os.Remove(filepath.Join(d.small, "ballast")), unix.Unmount(d.Dir, 0))
+	var exit *exec.ExitError
+	if check := run("e2fsck", "-fy", d.image); check != nil && (!errors.As(check, &exit) || exit.ExitCode() > 1) { // 1: mended
+		err = errors.Join(err, check)
+	}
+	return errors.Join(err, run("mount", "-o", "loop", d.image, d.Dir))
 }
 
 // Replace puts a new disk in the place of this one, which nobody uses any more.
@@ -88,17 +129,21 @@ func (d *Disk) Freeze() (thaw func() error, err error) {
 func (d *Disk) ballast() string { return filepath.Join(d.Dir, "somebody-elses-file") }
 
 // Free is the number of bytes that are left.
-func (d *Disk) Free() int64 {
+func (d *Disk) Free() int64 { return free(d.Dir) }
+
+func free(dir string) int64 {
 	var fs unix.Statfs_t
-	if err := unix.Statfs(d.Dir, &fs); err != nil {
+	if err := unix.Statfs(dir, &fs); err != nil {
 		panic("BUG: " + err.Error())
 	}
 	return int64(fs.Bavail) * fs.Bsize
 }
 
 // Fill lets somebody else's file take all but some bytes of what is left.
-func (d *Disk) Fill(leave int64) error {
-	f, err := os.OpenFile(d.ballast(), os.O_CREATE|os.O_WRONLY, 0o600)
+func (d *Disk) Fill(leave int64) error { return fill(d.ballast(), d.Dir, leave) }
+
+func fill(file, dir string, leave int64) error {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -109,7 +154,7 @@ func (d *Disk) Fill(leave int64) error {
 	}
 	size := info.Size()
 	for step := int64(1 << 20); step >= 1024; {
-		if d.Free()-leave < step {
+		if free(dir)-leave < step {
 			step /= 2
 			continue
 		}
@@ -119,7 +164,7 @@ func (d *Disk) Fill(leave int64) error {
 		case errors.Is(err, unix.ENOSPC):
 			step /= 2
 		default:
-			return fmt.Errorf("fill %s: %w", d.Dir, err)
+			return fmt.Errorf("fill %s: %w", dir, err)
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -88,7 +89,7 @@ func TestDiskHangsForAMoment(t *testing.T) {
 func (r *rig) only(n *harness.Node) *harness.Source {
 	r.t.Helper()
 	s := &harness.Source{
-		Group: "only-" + n.ID, Name: "c", Number: 3, URLs: []string{n.WriteURL()}, Log: r.log, Dial: r.wire.Space("a").Dial, Shards: 2, Base: base,
+		Group: fmt.Sprint("only", len(r.sources)), Name: "c", Number: 3, URLs: []string{n.WriteURL()}, Log: r.log, Dial: r.wire.Space("a").Dial, Shards: 2, Base: base,
 	}
 	r.sources = append(r.sources, s)
 	s.Start(r.t)
@@ -104,4 +105,21 @@ func (r *rig) unacknowledged(s *harness.Source, accepted, failed int64) {
 	if now := s.Accepted.Load(); now > accepted+int64(s.Shards) {
 		r.t.Errorf("with a hanging disk %d requests were acknowledged", now-accepted)
 	}
+}
+
+// The disk of a single node hangs: nothing is acknowledged meanwhile, and nothing is lost.
+func TestHangingDiskOfASingleNode(t *testing.T) {
+	r, n := soloRig(t)
+	disk := NewDisk(t, n.Dir, 96)
+	r.cluster.Set("storage", "min_free_bytes", "16MiB")
+	n.Start().WaitReady()
+	a := r.source("a", 1).Start(t)
+	r.flowing(a)
+	thaw := r.freeze(disk)
+	r.unacknowledged(a, a.Accepted.Load(), a.Failed.Load())
+	r.gaveUp(n, thaw)
+	n.Start().WaitReady()
+	r.flowing(a)
+	r.alive()
+	r.finish(afterwards)
 }
