@@ -185,6 +185,10 @@ func (h *Handler) releaseCopies(ctx context.Context, l *leadership) {
 			Tenant: key.group.Tenant, Group: key.group.Name, Source: key.source, Before: min(oldest, order.Before),
 		})
 	}
+	h.tellMembers(ctx, l, order)
+}
+
+func (h *Handler) tellMembers(ctx context.Context, l *leadership, order releaseOrder) {
 	text, err := json.Marshal(order)
 	if err != nil {
 		panic(fmt.Sprintf("BUG: a release cannot be encoded: %v", err))

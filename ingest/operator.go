@@ -2,6 +2,9 @@ package ingest
 
 import (
 	"context"
+	"fmt"
+	"math"
+	"time"
 
 	"github.com/highlander-io/highlander/fsm"
 )
@@ -21,6 +24,59 @@ func (h *Handler) Introduce(ctx context.Context, id fsm.GroupID, source string) 
 		g.mu.Unlock()
 	}
 	return h.flush(ctx, l)
+}
+
+// GiveUp drops what is kept of a source that an operator wants forgotten, and counts it as discarded: who is gone for good
+// will not go on with it. A source that has not been silent for long enough is no such source: it would be back with its next
+// request, and what is kept of it may be needed before.
+func (h *Handler) GiveUp(ctx context.Context, id fsm.GroupID, source string) error {
+	l := h.lead.Load()
+	state, _ := h.state.Group(id)
+	if l == nil || state.Current == source || state.Pinned == source {
+		return nil // the log refuses it
+	}
+	if g := l.known(id); g != nil {
+		gone, err := h.giveUp(l, g, source)
+		if err != nil {
+			return err
+		}
+		if gone > 0 {
+			h.log.Info("kept samples of a source that is forgotten were given up",
+				"tenant", id.Tenant, "group", id.Name, "source", source, "requests", gone)
+		}
+	}
+	h.tellGone(ctx, l, shelfKey{id, source})
+	return h.flush(ctx, l)
+}
+
+func (h *Handler) giveUp(l *leadership, g *group, source string) (requests int, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.sources[source]
+	if s == nil {
+		return 0, nil
+	}
+	now := h.now()
+	last, what := s.pace.last, "it still sends"
+	if last.Before(l.since) {
+		last, what = l.since, "the leader is a new one and may not have heard of it yet"
+	}
+	if left := s.patience(h.options.Load()) - now.Sub(last); left > 0 {
+		return 0, fmt.Errorf("%w: samples of it are kept for a handover, and %s; stop it, and try again in %v",
+			fsm.ErrInUse, what, left.Round(time.Second)+time.Second)
+	}
+	list := h.window.release(shelfKey{g.id, source}, math.MaxInt64)
+	for _, it := range list {
+		it.book.drop(&s.books, it.share)
+	}
+	return len(list), nil
+}
+
+// tellGone lets members drop what they hold of a source. Whoever does not hear it drops it with the next releases.
+func (h *Handler) tellGone(ctx context.Context, l *leadership, key shelfKey) {
+	h.tellMembers(ctx, l, releaseOrder{Before: math.MinInt64, Paces: l.paces(), Sources: []releaseUntil{{
+		Tenant: key.group.Tenant, Group: key.group.Name, Source: key.source, Before: math.MaxInt64,
+	}}})
 }
 
 // Forget drops what the leader knows of a source that an operator had the replicated state forget. What is owed

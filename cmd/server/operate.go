@@ -90,6 +90,11 @@ func (s *Server) sourceOp(ctx context.Context, a sourceArguments) error {
 	if err := s.ingest.Introduce(ctx, id, a.Source); err != nil {
 		return err
 	}
+	if a.Op == "forget" {
+		if err := s.ingest.GiveUp(ctx, id, a.Source); err != nil {
+			return err
+		}
+	}
 	if err := s.propose(ctx, &fsm.SourceOp{Op: a.Op, Group: id, Source: a.Source, Weight: a.Weight, Time: s.options.Now().UnixMilli()}); err != nil {
 		return err
 	}
