@@ -289,20 +289,27 @@ func (h *Handler) Kept() http.Handler {
 	})
 }
 
+// serveCopy keeps one frame or several.
 func (h *Handler) serveCopy(w http.ResponseWriter, r *http.Request) {
-	f, body, err := readFrame(bufio.NewReader(r.Body), h.options.Load().MaxBodyBytes)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	for _, it := range f.items(body) {
-		if _, err := h.window.copy(it); err != nil {
-			h.metrics.windowFull.Inc()
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	stream, bodyMax := bufio.NewReader(r.Body), h.options.Load().MaxBodyBytes
+	for {
+		f, body, err := readFrame(stream, bodyMax)
+		switch {
+		case errors.Is(err, io.EOF):
+			w.WriteHeader(http.StatusNoContent)
+			return
+		case err != nil:
+			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
+		for _, it := range f.items(body) {
+			if _, err := h.window.copy(it); err != nil {
+				h.metrics.windowFull.Inc()
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+		}
 	}
-	w.WriteHeader(http.StatusNoContent)
 }
 
 // serveKept streams everything that this node keeps.

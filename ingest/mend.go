@@ -16,7 +16,7 @@ import (
 const (
 	// goneAfter is how long a member may be out of reach before its copies do not count any more.
 	goneAfter = 10 * time.Second
-	// mendBytes are given out at a time, then comes a pause: 20 MiB a second at most.
+	// mendBytes, and what is left of an item, are given out at a time; then comes a pause: about 20 MiB a second.
 	mendBytes = 1 << 20
 	mendPause = 50 * time.Millisecond
 )
@@ -114,20 +114,31 @@ func (h *Handler) mend(ctx context.Context, l *leadership) {
 		return
 	}
 	defer l.mending.Store(false)
-	bytes := 0
-	for _, it := range h.lonely() {
-		if h.window.get(it.id) != it {
-			continue // not needed any more
-		}
-		holder, err := h.offer(ctx, h.voters(), it.frame(nil))
-		if err != nil {
-			return // nobody is there; it is tried again in a moment
-		}
-		h.window.hold(it.id, holder)
-		if bytes += len(it.body); bytes >= mendBytes {
-			if bytes = 0; !pause(ctx, mendPause) {
-				return
+	items := h.lonely()
+	for len(items) > 0 {
+		n, frames := h.parcel(items)
+		if len(frames) > 0 {
+			holder, err := h.offer(ctx, h.voters(), frames)
+			if err != nil {
+				return // nobody is there; it is tried again in a moment
+			}
+			for _, it := range items[:n] {
+				h.window.hold(it.id, holder)
 			}
 		}
+		if items = items[n:]; !pause(ctx, mendPause) {
+			return
+		}
 	}
+}
+
+// parcel packs the first items of a list, as many as go at a time, without those that are not needed any more.
+func (h *Handler) parcel(items []*keptItem) (n int, frames []byte) {
+	for n < len(items) && len(frames) < mendBytes {
+		if it := items[n]; h.window.get(it.id) == it {
+			frames = it.frame(frames)
+		}
+		n++
+	}
+	return n, frames
 }

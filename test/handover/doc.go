@@ -6,6 +6,10 @@
 // receiver over a TSDB without an out-of-order window, which refuses whatever is not newer than what it has. When all
 // has come to rest, count turns what arrived into figures: largest gap, repetitions, false resets, what was out of order.
 //
+// Two cases have numbered sources of package harness instead, one fake LTS, and three nodes between which the way can be slow:
+// nodes die in the middle of passing on what is kept, or soon after a copy of it went. There every answer is known, so what
+// arrived is held against what was answered 2xx, and what the history tells against what the log shows.
+//
 // Invariants:
 //
 //	V1 gap      no series has a hole of more than the scrape interval, the guard and the phase between the servers
@@ -13,6 +17,8 @@
 //	V3 order    the timestamps of a series grow at first delivery
 //	V4 counter  no counter decreases at first delivery
 //	V5 refused  the receiver has refused nothing, and holds as many samples as the LTS
+//	V6 kept     what a source was answered 2xx for after the end of the turn before its own has arrived, whoever died
+//	V7 told     the history tells each change once, with the kept samples used and the largest gap that there were
 //
 // Decisions: all counters of the target show one truth, its clock, whoever scrapes, so a server that runs behind
 // another one shows as a decrease; the last four bits tell who scraped. Several changes in a row share a rig, so that each

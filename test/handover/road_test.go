@@ -4,12 +4,16 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
-// road carries connections to a node until it is closed: whoever comes then is turned away, and who is on it is cut.
+// road carries connections to a node until it is closed: whoever comes then is turned away, and who is on it is cut. It can be
+// slow.
 type road struct {
 	address, to string
+	delay       atomic.Int64 // time.Duration
 
 	mu     sync.Mutex
 	closed bool
@@ -51,10 +55,25 @@ func (r *road) carry(from net.Conn) {
 	}
 	defer r.leave(from, to)
 	go func() {
-		_, _ = io.Copy(to, from)
+		r.haul(to, from)
 		_ = to.Close()
 	}()
-	_, _ = io.Copy(from, to)
+	r.haul(from, to)
+}
+
+// haul carries what comes, each piece after the delay of the road.
+func (r *road) haul(to io.Writer, from io.Reader) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if d := time.Duration(r.delay.Load()); d > 0 && n > 0 {
+			timer := time.NewTimer(d)
+			<-timer.C
+		}
+		if _, failed := to.Write(buf[:n]); failed != nil || err != nil {
+			return
+		}
+	}
 }
 
 func (r *road) enter(conns ...net.Conn) bool {
