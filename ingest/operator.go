@@ -27,8 +27,8 @@ func (h *Handler) Introduce(ctx context.Context, id fsm.GroupID, source string) 
 }
 
 // GiveUp drops what is kept of a source that an operator wants forgotten, and counts it as discarded: who is gone for good
-// will not go on with it. A source that has not been silent for long enough is no such source: it would be back with its next
-// request, and what is kept of it may be needed before.
+// will not go on with it. A source of which something is kept and that has not been silent for long enough is no such source:
+// it would be back with its next request, and what is kept of it may be needed before.
 func (h *Handler) GiveUp(ctx context.Context, id fsm.GroupID, source string) error {
 	l := h.lead.Load()
 	state, _ := h.state.Group(id)
@@ -53,7 +53,7 @@ func (h *Handler) giveUp(l *leadership, g *group, source string) (requests int, 
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := g.sources[source]
-	if s == nil {
+	if s == nil || h.window.first(shelfKey{g.id, source}) == nil {
 		return 0, nil
 	}
 	now := h.now()
