@@ -127,6 +127,16 @@ func (f *FSM) Current(id GroupID) (source string, epoch uint64, ok bool) {
 	return g.current.name, g.epoch, true
 }
 
+// Watermark returns a group's watermark, 0 before the first. It does not allocate.
+func (f *FSM) Watermark(id GroupID) int64 {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if g := f.groups[id]; g != nil {
+		return g.watermark
+	}
+	return 0
+}
+
 // Group returns a copy of one group.
 func (f *FSM) Group(id GroupID) (Group, bool) {
 	f.mu.RLock()

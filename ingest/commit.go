@@ -102,7 +102,7 @@ func (h *Handler) propose(ctx context.Context, wk *work, c *claim) {
 	b := fsm.Batch{
 		Group: c.group.id, Source: c.source.name, Epoch: c.epoch,
 		RequestID: c.id, Parts: uint32(len(c.parts)), Protocol: wk.request.protocol,
-		Time: h.now().UnixMilli(),
+		Time: h.timeOf(c.group, wk.options).UnixMilli(),
 	}
 	if c.unelected {
 		b.Flags |= fsm.FlagUnelected
@@ -200,6 +200,14 @@ func (h *Handler) displaced(c *claim) {
 	if h.standing(c) == stood {
 		c.place, c.proven = stood, true
 	}
+}
+
+// timeOf is the time of a group's next batch.
+func (h *Handler) timeOf(g *group, o *Options) time.Time {
+	now, watermark := h.now(), h.state.Watermark(g.id)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return now.Add(g.behind(watermark, now, o.Policy.GuardFuture))
 }
 
 // note remembers what an accepted claim says about its source.

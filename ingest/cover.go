@@ -53,7 +53,7 @@ func (h *Handler) cover(wk *work, c *claim) error {
 	if !c.fromKept {
 		now := h.now()
 		if c.counts.MaxTime <= ho.fence.max {
-			ho.below.Store(now.UnixNano())
+			ho.below.Store(&now)
 		} else {
 			ho.above.Store(true)
 		}

@@ -100,8 +100,15 @@
 //     does not show has the time of the first entry that was read as its line, at most the boundary: what was delivered
 //     earlier is older. So the log is kept for three margins (cmd/server), because a silence may last two.
 //   - An item in the window goes by its arrival, less the smallest lag ever seen of its source: bodies are not opened. A clock
-//     that is ahead counts as far as it is believed, or its samples could not go for as long as it is ahead.
-//   - Arrivals are the leader's clock, never two alike, so copies on any nodes have one order. A member that took a copy by
+//     that is ahead counts as far as it is believed beside the current source's, or its samples could not go for as long as it
+//     is ahead.
+//   - The leader's clock may be wrong, and may be set while it leads. Durations are taken from monotonic times. What a sample's
+//     time is held against (belief, the stamp of a batch, and with it watermark and fence) is the clock, or, where that is
+//     behind what the watermark shows by more than half of GuardFuture, the watermark and the time since it moved: otherwise
+//     a clock that is set back would believe nobody, fail over to nobody, and build fences without lines. A group that has no
+//     watermark yet has no such witness. Rejected: a clock that no step moves, which would keep an error that was mended.
+//   - Arrivals are the leader's clock without the steps since it leads, after all that it has copies of, and never two alike, so
+//     copies on any nodes have one order. A member that took a copy by
 //     way of a forwarded request stores it before it answers: the leader's answer tells it what to keep.
 //   - A window goes with its process and has a name; whoever takes a copy answers with it. So the leader knows, without asking
 //     for what members hold, which copies went with a restart or with a member that has been gone for ten seconds, and makes

@@ -38,9 +38,10 @@ func (h *Handler) begin(l *leadership, g *group) *election {
 	state.ID = g.id
 	g.mu.Lock()
 	arrivals := h.arrivals(l, g, state.Current, state.Watermark)
+	now, policy := h.now(), h.options.Load().Policy
+	policy.GuardFuture += g.behind(state.Watermark, now, policy.GuardFuture)
 	g.mu.Unlock()
-	o := h.options.Load()
-	elect, change := fsm.Decide(state, arrivals, h.now(), l.since, o.Policy)
+	elect, change := fsm.Decide(state, arrivals, now, l.since, policy)
 	if !change {
 		e.end()
 		return e
@@ -180,7 +181,7 @@ func (h *Handler) arrivals(l *leadership, g *group, current string, watermark in
 			continue
 		}
 		a := s.arrival(usual)
-		a.KeptFrom = h.keptFrom(g, s)
+		a.KeptFrom = h.keptFrom(g, s, current)
 		a.Rate, _ = s.flow.rate(now)
 		if s.stuck {
 			a.Newest = max(a.Newest, watermark+1)

@@ -222,7 +222,8 @@ func (h *Handler) leading() *leadership {
 
 // turnAway notes that the gate refused everybody at this time.
 func (h *Handler) turnAway(l *leadership, rq *request, o *Options) {
-	l.refusedAt.Store(h.now().UnixNano())
+	now := h.now()
+	l.refusedAt.Store(&now)
 	h.alive(l, rq, o)
 }
 

@@ -32,9 +32,9 @@ type handover struct {
 	building bool // the same
 	openedAt time.Time
 
-	below  atomic.Int64 // when a request of the new source last needed the fence, Unix nanoseconds
-	above  atomic.Bool  // one did not
-	ending atomic.Bool  // the end is proposed
+	below  atomic.Pointer[time.Time] // when a request of the new source last needed the fence
+	above  atomic.Bool               // one did not
+	ending atomic.Bool               // the end is proposed
 
 	mu    sync.Mutex
 	tally account
@@ -124,8 +124,8 @@ func (h *Handler) reconcile(l *leadership, g *group) {
 // something came that did not.
 func (ho *handover) over(margin time.Duration, now time.Time) bool {
 	needed := ho.openedAt
-	if at := ho.below.Load(); at != 0 && time.Unix(0, at).After(needed) {
-		needed = time.Unix(0, at)
+	if at := ho.below.Load(); at != nil && at.After(needed) {
+		needed = *at
 	}
 	return ho.above.Load() && now.Sub(needed) >= margin
 }

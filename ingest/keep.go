@@ -55,7 +55,7 @@ func (h *Handler) keepClaim(wk *work, c *claim) error {
 	if it == nil {
 		return h.windowFull(c)
 	}
-	kept, err := h.window.take(it, h.now().UnixMicro())
+	kept, err := h.window.take(it, h.keptTime(h.now()).UnixMicro())
 	if err != nil {
 		c.source.stuck = true
 		return h.windowFull(c)
@@ -147,7 +147,7 @@ func (g *group) covered(standby, current string, o *Options, now time.Time) (bef
 	if !ok {
 		return 0, false
 	}
-	line := time.UnixMilli(pace).Add(-o.Margin - keptSlack + s.lag)
+	line := time.UnixMilli(pace).Add(-o.Margin - keptSlack + s.lagBeside(c, o))
 	return line.UnixMicro(), true
 }
 
@@ -161,19 +161,37 @@ func (s *source) slowMemory() time.Duration {
 }
 
 // keptFrom returns the sample time from which on everything is kept of a source. The caller holds g.mu.
-func (h *Handler) keptFrom(g *group, s *source) int64 {
+func (h *Handler) keptFrom(g *group, s *source, current string) int64 {
 	it := h.window.first(shelfKey{g.id, s.name})
 	if it == nil {
 		return fsm.NoneKept
 	}
-	return it.arrivedMs() + (keptSlack - s.lag).Milliseconds()
+	return it.arrivedMs() + (keptSlack - s.lagBeside(g.sources[current], h.options.Load())).Milliseconds()
 }
 
-// noteLag learns by how much the newest sample of a body lags behind its arrival, at least. A clock that is far ahead
-// counts as far as it is believed: what it sends could otherwise not be released for as long as it is ahead.
-func (s *source) noteLag(newest int64, o *Options, now time.Time) {
-	lag := max(now.Sub(time.UnixMilli(newest)), -o.Policy.GuardFuture)
+// keptTime is the time by which what is kept arrives.
+func (h *Handler) keptTime(now time.Time) time.Time {
+	if l := h.lead.Load(); l != nil {
+		return l.time(now)
+	}
+	return now
+}
+
+// noteLag learns by how much the newest sample of a body lags behind its arrival, at least. It is negative where the
+// source's clock is ahead of the leader's.
+func (s *source) noteLag(newest int64, now time.Time) {
+	lag := now.Sub(time.UnixMilli(newest))
 	if !s.lagKnown || lag < s.lag {
 		s.lag, s.lagKnown = lag, true
 	}
+}
+
+// lagBeside is the lag of a standby, whose clock counts as far as it is believed beside the current source's: what it sends
+// could otherwise not be released for as long as it is ahead. Where both are ahead alike it is the leader's that is behind.
+func (s *source) lagBeside(current *source, o *Options) time.Duration {
+	least := -o.Policy.GuardFuture
+	if current != nil && current.lagKnown {
+		least += min(current.lag, 0)
+	}
+	return max(s.lag, least)
 }

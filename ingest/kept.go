@@ -96,6 +96,7 @@ func (w *window) copy(it *keptItem) (bool, error) {
 	if w.byID[it.id] != nil {
 		return false, nil
 	}
+	w.last = max(w.last, it.arrived) // whoever leads next goes on from there, whatever its clock says
 	return true, w.add(it)
 }
 

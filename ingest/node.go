@@ -36,6 +36,7 @@ type State interface {
 	Current(id fsm.GroupID) (source string, epoch uint64, ok bool)
 	Admits(id fsm.GroupID, source string, epoch uint64, req fsm.RequestID) fsm.Verdict
 	AdmitsUnelected(req fsm.RequestID) fsm.Verdict
+	Watermark(id fsm.GroupID) int64
 	Group(id fsm.GroupID) (fsm.Group, bool)
 	Groups() []fsm.Group
 	Applied() uint64

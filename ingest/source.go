@@ -16,8 +16,8 @@ import (
 type leadership struct {
 	origin string
 	since  time.Time
-	// refusedAt is when the gate last refused everybody, in Unix nanoseconds. Nobody can be called silent for that.
-	refusedAt atomic.Int64
+	// refusedAt is when the gate last refused everybody. Nobody can be called silent for that.
+	refusedAt atomic.Pointer[time.Time]
 
 	mu       sync.RWMutex
 	groups   map[fsm.GroupID]*group
@@ -33,6 +33,10 @@ type leadership struct {
 	passing   chan struct{}   // a place for each group that passes on what is kept
 	tasks     sync.WaitGroup
 }
+
+// time is the wall clock as it was when this node began to lead, and what has passed since then. Steps of the wall clock do
+// not move it: what is kept is put in order, and measured, by this.
+func (l *leadership) time(now time.Time) time.Time { return l.since.Add(now.Sub(l.since)) }
 
 func newLeadership(origin string, now time.Time) *leadership {
 	return &leadership{
@@ -58,6 +62,8 @@ type group struct {
 	handover    atomic.Pointer[handover]
 	owed        []fsm.ChangeBooks // of handovers that another one has followed; not in the books yet
 	partialSaid bool              // that the current source delivers less than a standby
+	watermark   int64             // as behind found it
+	moved       time.Time         // when behind found that it had moved
 }
 
 // source is what the leader has seen of one source.
@@ -117,8 +123,8 @@ func (l *leadership) known(id fsm.GroupID) *group {
 
 // refused returns when the gate last refused everybody; the zero time if it never did.
 func (l *leadership) refused() time.Time {
-	if at := l.refusedAt.Load(); at != 0 {
-		return time.Unix(0, at)
+	if at := l.refusedAt.Load(); at != nil {
+		return *at
 	}
 	return time.Time{}
 }
@@ -227,14 +233,11 @@ func (s *source) lookDue(o *Options, now time.Time) bool {
 }
 
 // saw notes what an opened body of the source held. The caller holds the group's mu; current is the group's
-// current source, if the leader has seen it.
-func (s *source) saw(newest int64, samples uint64, bytes int, current *source, o *Options, now time.Time) {
+// current source, if the leader has seen it. A clock is believed that is not further ahead of now.
+func (s *source) saw(newest int64, samples uint64, bytes int, current *source, o *Options, now time.Time, ahead time.Duration) {
 	s.sound = true
 	s.flow.sample(samples, bytes)
-	if samples > 0 {
-		s.noteLag(newest, o, now)
-	}
-	if samples == 0 || newest > now.Add(o.Policy.GuardFuture).UnixMilli() {
+	if samples == 0 || newest > now.Add(ahead).UnixMilli() {
 		return // a clock that is ahead moves nothing
 	}
 	if newest > s.newest {
@@ -270,6 +273,21 @@ func (s *source) arrival(interval time.Duration) fsm.Arrival {
 // same target up to an interval apart, and Prometheus waits up to five seconds for a request to fill.
 func freshSlack(a, b *source) time.Duration {
 	return max(5*time.Second, a.pace.interval, b.pace.interval)
+}
+
+// behind says by how much this leader's clock is behind what the group's sources have shown the time to be; 0 while it may
+// be right. The watermark was believed when it was accepted, and time has gone on since it moved: a clock that is short of
+// that by much was set back, or is not as good as the last leader's. Samples are believed, and batches stamped, by what it
+// would show if it were right. The caller holds g.mu.
+func (g *group) behind(watermark int64, now time.Time, guard time.Duration) time.Duration {
+	if g.watermark != watermark || g.moved.IsZero() {
+		g.watermark, g.moved = watermark, now
+	}
+	short := time.UnixMilli(watermark).Add(now.Sub(g.moved)).Sub(now)
+	if watermark == 0 || short <= guard/2 {
+		return 0
+	}
+	return short
 }
 
 // rivals returns, once, the unnamed hosts of a group if there are several: all but one of them are taken for standbys,

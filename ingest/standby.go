@@ -49,7 +49,12 @@ func (h *Handler) saw(c *claim, newest int64, samples uint64, bytes int, o *Opti
 	current, _, _ := h.state.Current(c.group.id)
 	c.group.mu.Lock()
 	defer c.group.mu.Unlock()
-	c.source.saw(newest, samples, bytes, c.group.sources[current], o, h.now())
+	now, guard := h.now(), o.Policy.GuardFuture
+	ahead := guard + c.group.behind(h.state.Watermark(c.group.id), now, guard)
+	c.source.saw(newest, samples, bytes, c.group.sources[current], o, now, ahead)
+	if samples > 0 {
+		c.source.noteLag(newest, h.keptTime(now))
+	}
 }
 
 // standbyLabelled finds out whether a body without a name belongs to standbys only, by their labels, without checking
