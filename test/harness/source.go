@@ -46,6 +46,7 @@ type Source struct {
 	Shards      int           // requests in flight, each for a share of the series; default 1
 	Base        time.Time     // default: when the first sample is sent, cut to Step
 	Step        time.Duration // default 50 ms
+	Ahead       time.Duration // by how much its clock is ahead: added to the times of its samples
 	Log         *history.Log
 	Dial        func(ctx context.Context, network, address string) (net.Conn, error) // nil: from here
 
@@ -215,7 +216,7 @@ func (s *Source) Next() int { return s.next }
 // Point is sample n of series i as it is sent.
 func (s *Source) Point(t testing.TB, i, n int) Point {
 	s.prepare(t)
-	return Point{s.labels[i], s.Base.Add(time.Duration(n) * s.Step).UnixMilli(), Value(s.Number, n)}
+	return Point{s.labels[i], s.Base.Add(time.Duration(n)*s.Step + s.Ahead).UnixMilli(), Value(s.Number, n)}
 }
 
 // send sends one request until it is answered for good.
