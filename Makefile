@@ -3,7 +3,7 @@
 # make check   format, vet, lint, race, a short run of every fuzz target
 # make bench   hot paths, and the whole binary beside vmagent
 # make demo    three nodes, two Prometheus servers, VictoriaMetrics; CHAOS=1 kills some of them
-# make soak    the system tests in random order again and again for SOAK_MINUTES
+# make soak    the nemesis, and the system tests in random order, again and again for SOAK_MINUTES
 # make clean
 
 SHELL := /bin/bash
@@ -69,13 +69,8 @@ bench: deps build
 demo: deps build
 	CHAOS=$(CHAOS) scripts/demo
 
-# A round that fails ends the soak.
 soak: deps build
-	@end=$$((SECONDS + $(SOAK_MINUTES) * 60)); round=0; \
-	while [ $$SECONDS -lt $$end ]; do \
-	  round=$$((round + 1)); echo "soak: round $$round"; \
-	  HIGHLANDER_BINARY=$(CURDIR)/bin/highlander go test -count=1 -timeout 30m -shuffle on ./test/system; \
-	done; echo "soak: $$round rounds passed"
+	scripts/soak $(SOAK_MINUTES)
 
 clean:
 	rm -rf bin

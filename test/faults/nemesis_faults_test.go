@@ -62,12 +62,9 @@ var alone = []struct {
 	name string
 	do   func(*nemesis)
 }{
-	{"wipe", func(n *nemesis) {
-		n.replace(func(v *harness.Node) { n.kill(v) })
-	}},
+	{"wipe", func(n *nemesis) { n.replace(func(*harness.Node) {}) }},
 	{"remove and rejoin", func(n *nemesis) {
 		n.replace(func(v *harness.Node) {
-			n.kill(v)
 			_, _, _ = admin(n.others(v)[0], "/v1/cluster/remove", map[string]string{"node": v.ID})
 		})
 	}},
@@ -107,14 +104,15 @@ func (n *nemesis) kill(v *harness.Node) {
 	n.trace = append(n.trace, fmt.Sprintf("%v stopped and not killed: %s", time.Since(n.began).Round(time.Millisecond), v.ID))
 }
 
-// replace gives a node that has ended an empty disk, and waits until it has its place again.
-func (n *nemesis) replace(end func(*harness.Node)) {
+// replace kills a node, gives it an empty disk, and waits until it has its place again. The others may be told that it is gone.
+func (n *nemesis) replace(gone func(*harness.Node)) {
 	n.whole()
 	v := n.victim()
-	end(v)
-	if v.Process.Running() {
-		return // it was spared
+	if n.spare(v) {
+		return
 	}
+	v.Kill()
+	gone(v)
 	n.last(0, 1000)
 	v.Wipe()
 	v.Start()
