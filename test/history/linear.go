@@ -31,19 +31,19 @@ func Linear(r Record) []string {
 	if len(found) > 0 {
 		return found
 	}
-	if text := decide("the group", machine, r.events(turns, spans)); text != "" {
+	if text := decide("the group", r.events(turns, spans)); text != "" {
 		found = append(found, text)
 	}
 	for _, source := range r.sources(turns) {
-		if text := decide("the weight of "+source, register, r.weightEvents(source)); text != "" {
+		if text := decide("the weight of "+source, r.weightEvents(source)); text != "" {
 			found = append(found, text)
 		}
 	}
 	return found
 }
 
-func decide(what string, model porcupine.Model, events []porcupine.Operation) string {
-	result, info := porcupine.CheckOperationsVerbose(model, events, searchMax)
+func decide(what string, events []porcupine.Operation) string {
+	result, info := porcupine.CheckOperationsVerbose(machine, events, searchMax)
 	if result == porcupine.Ok {
 		return ""
 	}
@@ -172,13 +172,13 @@ func (r Record) events(turns []Change, spans []span) []porcupine.Operation {
 		add(spans[i].from, spans[i].to, change.step, "change %+v", change)
 	}
 	end := r.end()
-	add(end, end, func(s state) (bool, state) { s.over = true; return true, s }, "the end")
+	list = append(list, operation(theEnd, end, end))
 	maybe := doubts{}
 	for _, c := range r.Calls {
 		switch {
 		case c.Op == Weight || c.Op == Read || c.Outcome == Refused:
 		case c.Outcome == Uncertain:
-			add(c.Began, end+1, maybe.step(c), "%v", c)
+			add(c.Began, end+1, maybe.step(c, c.step), "%v", c)
 		default:
 			add(c.Began, c.Ended, c.step, "%v", c)
 			if c.Outcome == Done && (c.Op == Promote || c.Op == Pin) {
@@ -208,7 +208,7 @@ func (r Record) views(spans []span) []Call {
 		if c.Op != Read || c.Outcome != Done {
 			continue
 		}
-		if c.View.Stale {
+		if c.View.Stale && spans != nil {
 			c.Began, c.Ended = c.past(spans)
 			if i, known := first[c.View.state()]; known {
 				list[i].Ended = min(list[i].Ended, c.Ended)
@@ -233,25 +233,49 @@ func (c Call) past(spans []span) (from, to time.Duration) {
 	return from, to
 }
 
+// weightEvents are those of one source's weight. No two orders set the same one, so what a read shows tells which order had
+// happened by then, whatever its answer was; one that is never shown may as well not have happened.
 func (r Record) weightEvents(source string) []porcupine.Operation {
 	var list []porcupine.Operation
+	add := func(from, to time.Duration, step func(state) (bool, state), c Call) {
+		list = append(list, operation(&event{step, c.String()}, from, to))
+	}
 	end := r.end()
-	for _, c := range r.Calls {
-		switch {
-		case c.Op == Read && c.Outcome == Done:
-			from := c.Began
-			if c.View.Stale {
-				from = 0
-			}
-			list = append(list, operation(&weighing{true, c.View.Weights[source]}, from, c.Ended))
-		case c.Source != source || c.Op != Weight && c.Op != Forget:
-		case c.Outcome == Done:
-			list = append(list, operation(&weighing{value: c.Weight}, c.Began, c.Ended))
-		case c.Outcome == Uncertain:
-			list = append(list, operation(&weighing{value: c.Weight}, c.Began, end))
+	shown := map[uint64]time.Duration{} // when each was first shown
+	marked := map[uint64]bool{}
+	for _, c := range r.views(nil) {
+		weight := c.View.Weights[source]
+		if first, known := shown[weight]; !known || c.Ended < first {
+			shown[weight] = c.Ended
+		}
+		marked[weight] = marked[weight] || c.View.Stale
+		if !c.View.Stale {
+			add(c.Began, c.Ended, func(s state) (bool, state) { return s.weight == weight, s }, c)
 		}
 	}
-	return list
+	for weight, by := range shown {
+		if marked[weight] { // it once was so, by then
+			c := Call{Op: Read, Node: "any", View: View{Weights: map[string]uint64{source: weight}, Stale: true}}
+			add(0, by, func(s state) (bool, state) { return s.weight == weight, s }, c)
+		}
+	}
+	maybe := doubts{}
+	for _, c := range r.Calls {
+		if c.Source != source || c.Op != Weight && c.Op != Forget || c.Outcome == Refused {
+			continue
+		}
+		set := func(s state) (bool, state) { s.weight = c.Weight; return true, s }
+		first, known := shown[c.Weight]
+		switch {
+		case c.Outcome == Done:
+			add(c.Began, c.Ended, set, c)
+		case c.Op == Forget:
+			add(c.Began, end+1, maybe.step(c, set), c)
+		case known:
+			add(c.Began, max(c.Began, first), set, c)
+		}
+	}
+	return append(list, operation(theEnd, end, end))
 }
 
 func (r Record) sources(turns []Change) []string {

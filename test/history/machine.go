@@ -1,15 +1,12 @@
 package history
 
-import (
-	"fmt"
-
-	"github.com/anishathalye/porcupine"
-)
+import "github.com/anishathalye/porcupine"
 
 // state is what a group's machine holds.
 type state struct {
 	epoch                     uint64
 	current, pinned, promoted string
+	weight                    uint64              // of one source, in a machine of its own
 	over                      bool                // nothing happens any more
 	used                      [uncertainMax]uint8 // uncertain calls of each kind that have happened
 }
@@ -21,6 +18,8 @@ type event struct {
 }
 
 func (e *event) String() string { return e.name }
+
+var theEnd = &event{func(s state) (bool, state) { s.over = true; return true, s }, "the end"}
 
 var machine = porcupine.Model{
 	Init: func() any { return state{} },
@@ -61,7 +60,7 @@ type doubt struct {
 
 // step lets an uncertain call happen at any time, or never. Those that would change nothing never happen, and those of one
 // kind happen in the order in which they were given: nothing else could be told from it, and would be tried for nothing.
-func (d doubts) step(c Call) func(state) (bool, state) {
+func (d doubts) step(c Call, happen func(state) (bool, state)) func(state) (bool, state) {
 	key := string(c.Op) + " " + c.Source
 	if d[key] == nil {
 		if len(d) == uncertainMax {
@@ -75,7 +74,7 @@ func (d doubts) step(c Call) func(state) (bool, state) {
 		if s.over {
 			return true, s
 		}
-		possible, after := c.step(s)
+		possible, after := happen(s)
 		if !possible || after == s || s.used[kind] != before {
 			return false, s
 		}
@@ -117,19 +116,3 @@ func (c Call) step(s state) (bool, state) {
 	}
 	return true, s
 }
-
-// register is the weight of one source.
-var register = porcupine.Model{
-	Init: func() any { return uint64(0) },
-	Step: func(s, input, _ any) (bool, any) {
-		e := input.(*weighing)
-		return !e.read || s == e.value, e.value
-	},
-}
-
-type weighing struct {
-	read  bool
-	value uint64
-}
-
-func (w *weighing) String() string { return fmt.Sprintf("%+v", *w) }
