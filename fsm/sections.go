@@ -59,6 +59,9 @@ func decodeState(data []byte) (state, error) {
 	d.each(func() { d.group(&s) })
 	d.each(func() { d.destination(&s) })
 	d.each(func() { d.letter(&s) })
+	for name, x := range s.destinations {
+		d.must(x.Backlog.holds(s.letters.queued(name)))
+	}
 	if err := d.finished(); err != nil {
 		return state{}, fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}
@@ -302,7 +305,7 @@ func (d *decoder) source(g *group) {
 	s.newest = d.varint()
 	s.received = d.uvarint()
 	s.standby = d.standby()
-	if d.must(g.sources[s.name] == nil) {
+	if d.must(g.sources[s.name] == nil && s.standby.Balanced() && s.standby.Kept >= 0 && s.standby.KeptBytes >= 0) {
 		g.sources[s.name] = s
 	}
 }
@@ -368,7 +371,7 @@ func (d *decoder) destination(s *state) {
 		RelabelDropped: d.uvarint(), Dropped: d.counts(),
 		Backlog: Backlog{Entries: d.uvarint(), Samples: d.uvarint(), Bytes: d.uvarint()},
 	}
-	if d.must(s.destinations[x.Name] == nil && x.Balanced() && x.Cursor <= s.applied) {
+	if d.must(s.destinations[x.Name] == nil && x.Balanced() && x.Redelivered <= x.Delivered && x.Registered <= x.Cursor && x.Cursor <= s.applied) {
 		s.destinations[x.Name] = x
 	}
 }
@@ -385,7 +388,7 @@ func (d *decoder) letter(s *state) {
 	d.scanner.letter(&l.DeadLetter)
 	l.replaying, l.moved = d.flag(), d.uvarint()
 	l.Body = append([]byte(nil), d.take(d.uvarint())...)
-	if d.must(s.destinations[l.Destination] != nil && s.letters.byID[l.ID] == nil) {
+	if d.must(l.check() == nil && s.destinations[l.Destination] != nil && s.letters.byID[l.ID] == nil) {
 		s.letters.put(l)
 	}
 }

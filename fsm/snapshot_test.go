@@ -144,7 +144,8 @@ func TestRestoreEmpty(t *testing.T) {
 	m.must(&DestinationOp{Op: OpRegister, Name: "lts"})
 }
 
-// FuzzRestore repairs the sum, so that the sections are reached. What is taken must balance and give itself again.
+// FuzzRestore repairs the sum, so that the sections are reached. What is taken keeps the books, gives itself again, and a
+// node can go on with it.
 func FuzzRestore(f *testing.F) {
 	f.Add(snapshotBytes(f, New(Options{})))
 	f.Add(snapshotBytes(f, goldenState(f).FSM))
@@ -156,23 +157,46 @@ func FuzzRestore(f *testing.F) {
 		if err := m.Restore(io.NopCloser(bytes.NewReader(data))); err != nil {
 			return
 		}
+		audit(t, m)
 		again := snapshotBytes(t, m)
 		if third := snapshotBytes(t, restored(t, again)); !bytes.Equal(again, third) {
 			t.Fatalf("F1:\n%q\n%q", again, third)
 		}
-		for _, g := range m.Groups() {
-			if !g.Books.Balanced() || !g.Standby.Balanced() {
-				t.Fatalf("F3: %+v", g)
-			}
-		}
-		for _, d := range m.Destinations() {
-			if !d.Balanced() {
-				t.Fatalf("F2: %+v", d)
-			}
-		}
 		m.Floor()
 		m.DeadLetters()
+		goOn(t, m)
 	})
+}
+
+// goOn moves everything that a restored state holds: what it says of its parts must be true of them.
+func goOn(t *testing.T, f *FSM) {
+	if f.Applied() > 1<<63 {
+		return // no log gets there
+	}
+	m := &machine{FSM: f, t: t, index: f.Applied()}
+	next := func(command any) {
+		m.apply(command)
+		audit(t, f)
+	}
+	for _, g := range f.Groups() {
+		for _, s := range g.Sources {
+			leave := StandbyBooks{Kept: -s.Standby.Kept, KeptBytes: -s.Standby.KeptBytes, Discarded: uint64(s.Standby.Kept), DiscardedBytes: uint64(s.Standby.KeptBytes)}
+			next(&Books{Origin: "n", Seq: m.index, Groups: []GroupBooks{{Group: g.ID, Standby: map[string]StandbyBooks{s.Name: leave}}}})
+		}
+		next(&Elect{Group: g.ID, FromEpoch: g.Epoch, To: "new", Reason: ReasonFirst, Time: 1})
+		m.send(func(b *Batch) { b.Group, b.Source, b.Epoch = g.ID, "new", g.Epoch+1 })
+		audit(t, f)
+	}
+	for _, l := range f.DeadLetters() {
+		next(&LetterOp{Op: OpReplay, ID: l.ID})
+		next(&LetterOp{Op: OpDelivered, ID: l.ID})
+	}
+	for _, d := range f.Destinations() {
+		next(&Cursor{Destination: d.Name, From: d.Cursor, To: m.index, Entries: d.Backlog.Entries, Samples: d.Backlog.Samples, Bytes: d.Backlog.Bytes, Delivered: d.Backlog.Samples})
+		if d.Name != "" {
+			next(&DestinationOp{Op: OpForget, Name: d.Name})
+		}
+	}
 }
 
 // A snapshot whose sum was made over damage: it is refused, or it is a state that keeps the books.

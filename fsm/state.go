@@ -88,6 +88,11 @@ type Backlog struct {
 	Bytes   uint64 `json:"bytes"`
 }
 
+// holds says whether part, of what is being replayed, can be a part of the backlog.
+func (b Backlog) holds(part Backlog) bool {
+	return part.Entries <= b.Entries && part.Samples <= b.Samples && part.Bytes <= b.Bytes
+}
+
 // Balanced says whether the books' equation holds.
 func (d *Destination) Balanced() bool {
 	return d.Accepted == d.Delivered+d.Backlog.Samples+d.DeadLetter+d.RelabelDropped+total(d.Dropped)
