@@ -38,6 +38,14 @@ func parseAddress(address raft.ServerAddress) (target, error) {
 	return target{UUID: uuid, Cluster: cluster, HostPort: where}, nil
 }
 
+// checkUUID refuses what an address could not be taken apart again with.
+func checkUUID(uuid string) error {
+	if uuid == "" || strings.ContainsAny(uuid, "/.@") {
+		return fmt.Errorf("node UUID %q: want one without slash, dot and at sign", uuid)
+	}
+	return nil
+}
+
 // checkAddress refuses what no other node could dial.
 func checkAddress(what, address string) error {
 	host, port, err := net.SplitHostPort(address)

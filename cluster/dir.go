@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -108,10 +109,16 @@ func decodeIdentity(text []byte) (Identity, error) {
 		return Identity{}, fmt.Errorf("version %d; this build reads version %d", id.Version, identityVersion)
 	case id.Name == "" || id.UUID == "":
 		return Identity{}, fmt.Errorf("%w: it lacks the node's name or UUID", ErrDamaged)
-	case decoder.More():
+	case follows(decoder):
 		return Identity{}, fmt.Errorf("%w: something follows the identity", ErrDamaged)
 	}
 	return id, nil
+}
+
+// follows says whether anything but white space comes behind what was decoded. More would overlook a bracket.
+func follows(decoder *json.Decoder) bool {
+	_, err := decoder.Token()
+	return !errors.Is(err, io.EOF)
 }
 
 // Dir is an open, locked data directory. Its methods are safe for concurrent use.

@@ -67,6 +67,11 @@ func TestDirectoriesThatAreRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{identityFile}},
+		{"a bracket behind the identity", "n1", func(t *testing.T, path string) {
+			if err := os.WriteFile(filepath.Join(path, identityFile), []byte(`{"version":1,"name":"n1","uuid":"u"}]`), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{identityFile, "something follows"}},
 		{"newer version", "n1", func(t *testing.T, path string) {
 			if err := os.WriteFile(filepath.Join(path, identityFile), []byte(`{"version":9}`), 0o600); err != nil {
 				t.Fatal(err)

@@ -107,8 +107,8 @@ func (n *Node) execute(ctx context.Context, request changeRequest) error {
 // it has caught up: see tend.
 func (n *Node) admit(ctx context.Context, inst *instance, request changeRequest) error {
 	peer := request.Peer
-	if err := errors.Join(checkName(peer.Name), checkAddress("address", peer.Address)); err != nil || peer.UUID == "" {
-		return fmt.Errorf("%w: %w", ErrRefused, errors.Join(err, errors.New("a node needs name, UUID and address")))
+	if err := errors.Join(checkName(peer.Name), checkUUID(peer.UUID), checkAddress("address", peer.Address)); err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	servers := n.servers()
 	if _, ok := findServer(servers, peer.UUID); ok {

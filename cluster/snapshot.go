@@ -94,6 +94,9 @@ func (s *snapshotFiles) load(name string) error {
 	if err != nil {
 		return err
 	}
+	if meta.ID+snapshotSuffix != name { // or another file would be opened, and removed, in its place
+		return fmt.Errorf("%w: the snapshot in it is called %q", ErrDamaged, meta.ID)
+	}
 	s.metas = append(s.metas, meta)
 	return nil
 }

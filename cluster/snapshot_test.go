@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"io"
 	"os"
@@ -106,6 +107,22 @@ func TestSnapshotDamageIsNoticed(t *testing.T) {
 	}
 	if err := try(whole); err != nil {
 		t.Error(err)
+	}
+}
+
+// A snapshot goes by the name in it: under another one it would be the other file that is sent, or removed.
+func TestSnapshotUnderAnotherName(t *testing.T) {
+	dir := t.TempDir()
+	files, err := openSnapshots(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta := writeSnapshot(t, files, 12, "x")
+	if err := os.Rename(files.path(meta.ID), files.path("00000000000000000013-3-0")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openSnapshots(dir); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), meta.ID) {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -240,18 +240,6 @@ func TestStrangersAtThePort(t *testing.T) {
 	room.fill("a", 1, 1, one)
 }
 
-func FuzzReadFrame(f *testing.F) {
-	f.Add([]byte("HLDR\x01\x00\x00\x00\x02{}"))
-	f.Add([]byte("HLDR\x01\x00\x00\x00\x1b{\"stream\":\"raft\",\"from\":{}}"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var g greeting
-		err := readFrame(strings.NewReader(string(data)), &g)
-		if err == nil && len(data) < handshakeHeader+2 {
-			t.Errorf("%q is a greeting", data)
-		}
-	})
-}
-
 func TestAddresses(t *testing.T) {
 	whole := target{UUID: "u", Cluster: "c", HostPort: "[::1]:6746"}
 	got, err := parseAddress(whole.address())
