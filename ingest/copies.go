@@ -221,17 +221,54 @@ func readFrame(r *bufio.Reader, bodyMax int64) (f keptFrame, body []byte, err er
 	if head > frameHeaderMax || int64(size) > bodyMax {
 		return f, nil, fmt.Errorf("ingest: kept frame of %d and %d bytes, at most %d and %d are right", head, size, frameHeaderMax, bodyMax)
 	}
-	text := make([]byte, head)
-	body = make([]byte, size)
-	for _, part := range [...][]byte{text, body} {
-		if _, err := io.ReadFull(r, part); err != nil {
-			return f, nil, io.ErrUnexpectedEOF
-		}
+	text, err := readSized(r, int(head))
+	if err == nil {
+		body, err = readSized(r, int(size))
+	}
+	if err != nil {
+		return f, nil, io.ErrUnexpectedEOF
 	}
 	if err := json.Unmarshal(text, &f); err != nil {
 		return f, nil, fmt.Errorf("ingest: kept frame: %w", err)
 	}
+	if err := f.check(len(body)); err != nil {
+		return f, nil, fmt.Errorf("ingest: kept frame: %w", err)
+	}
 	return f, body, nil
+}
+
+// sizedAtOnce is up to how much memory is taken for a length that was only said.
+const sizedAtOnce = 256 << 10
+
+// readSized reads size bytes into a slice that is no larger.
+func readSized(r io.Reader, size int) ([]byte, error) {
+	b := make([]byte, 0, min(size, sizedAtOnce))
+	for len(b) < size {
+		if len(b) == cap(b) {
+			b = append(make([]byte, 0, min(2*cap(b), size)), b...)
+		}
+		n, err := io.ReadFull(r, b[len(b):cap(b)])
+		if b = b[:len(b)+n]; err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+// check refuses what the books could not take: it would be counted by whoever leads next.
+func (f *keptFrame) check(size int) error {
+	if f.Protocol != wire.V1 && f.Protocol != wire.V2 {
+		return fmt.Errorf("unknown protocol %d", f.Protocol)
+	}
+	for _, n := range f.Notes {
+		if n.Share < 0 || n.Share > size {
+			return fmt.Errorf("a share of %d bytes of a body of %d", n.Share, size)
+		}
+		if err := errors.Join(fsm.CheckName(f.Tenant), fsm.CheckName(n.Group), fsm.CheckName(n.Source)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // items makes the items of a frame. They share the body.
@@ -267,6 +304,9 @@ func (h *Handler) keepRelayed(rq *request, header http.Header) error {
 			return err
 		}
 		f.Notes = append(f.Notes, note)
+	}
+	if err := f.check(len(rq.body)); err != nil {
+		return fmt.Errorf("%s: %w", headerKept, err)
 	}
 	for _, it := range f.items(bytes.Clone(rq.body)) {
 		if _, err := h.window.copy(it); err != nil {

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"testing"
 )
@@ -90,25 +89,4 @@ func TestHostOf(t *testing.T) {
 			t.Errorf("hostOf(%q) = %q, want %q", address, got, want)
 		}
 	}
-}
-
-// FuzzQueryValue compares the scan for one parameter with the parser of net/url.
-func FuzzQueryValue(f *testing.F) {
-	for _, q := range []string{"", "a=b&highlander_source=x", "highlander_source=%41&b", "highlander%5fsource=1+2", "&&=&%zz=1&highlander_source=%zz"} {
-		f.Add(q)
-	}
-	f.Fuzz(func(t *testing.T, q string) {
-		if strings.Contains(q, ";") {
-			return // net/url refuses the whole pair
-		}
-		got, found, err := queryValue(q, paramSource)
-		values, _ := url.ParseQuery(q) // goes on after errors, as queryValue does
-		all := values[paramSource]
-		if err != nil {
-			return // bad escapes and contradictions are refused, which net/url leaves to its users
-		}
-		if found != (len(all) > 0) || found && got != all[0] {
-			t.Fatalf("%q: got %q, %v; net/url says %q", q, got, found, all)
-		}
-	})
 }

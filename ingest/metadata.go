@@ -60,15 +60,23 @@ func (l *leadership) passed(key metadataKey, now time.Time) {
 	l.metadata[key] = now.Add(metadataPause)
 }
 
-// sumMetadata adds up the hashes of a 1.0 request's metadata messages.
+// sumMetadata adds up the hashes of a 1.0 request's metadata messages, and of the rest that fields does not read.
 func sumMetadata(raw []byte) xxh3.Uint128 {
 	var sum xxh3.Uint128
+	add := func(b []byte) {
+		h := xxh3.Hash128(b)
+		sum.Lo += h.Lo
+		sum.Hi += h.Hi
+	}
+	read := 0
 	for field, at := range fields(raw) {
+		read = at.end
 		if field == 3 {
-			h := xxh3.Hash128(raw[at.start:at.end])
-			sum.Lo += h.Lo
-			sum.Hi += h.Hi
+			add(raw[at.start:at.end])
 		}
+	}
+	if read < len(raw) {
+		add(raw[read:])
 	}
 	return sum
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/golang/snappy"
 	"github.com/prometheus/prometheus/prompb"
 
 	"github.com/highlander-io/highlander/fsm"
@@ -229,6 +230,21 @@ func TestStrayMetadata(t *testing.T) {
 	}
 	if _, _, elected := d.node.fsm.Current(fsm.GroupID{Name: "default"}); elected {
 		t.Error("metadata of nobody elected somebody")
+	}
+}
+
+// Content that begins with an unknown field is told apart like any other.
+func TestStrayMetadataBehindAnUnknownField(t *testing.T) {
+	d := newDesk(t)
+	for n, name := range []string{"m1", "m2"} {
+		raw, err := snappy.Decode(nil, metadataV1(t, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.expect(d.post(snappy.Encode(nil, append([]byte{12 << 3, 7}, raw...))), 204)
+		if got := len(d.node.batches(t)); got != n+1 {
+			t.Errorf("%s: %d batches", name, got)
+		}
 	}
 }
 
