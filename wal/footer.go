@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 )
 
 // footerReserve is the room kept for the footer of a segment of this size.
@@ -66,4 +67,17 @@ func readFooter(s *segment) (e extent, ok bool, err error) {
 		e.spots[i] = spot{binary.LittleEndian.Uint32(b[i*spotBytes:]), binary.LittleEndian.Uint32(b[i*spotBytes+4:])}
 	}
 	return e, true, nil
+}
+
+// describes says where a footer's extent is not that of the frames, as far as those were read.
+func (e extent) describes(read extent) error {
+	switch known := e.cut(read.last, e.end).spots; {
+	case e.last < read.last:
+		return &CorruptError{e.id, e.end, e.last + 1, "last index", read.last, e.last}
+	case e.last == read.last && e.end != read.end:
+		return &CorruptError{e.id, e.end, e.last, "end of the frames", uint64(read.end), uint64(e.end)}
+	case !slices.Equal(known, read.spots):
+		return &CorruptError{e.id, e.end, e.base, "number of known offsets", uint64(len(read.spots)), uint64(len(known))}
+	}
+	return nil
 }

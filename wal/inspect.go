@@ -121,13 +121,15 @@ func (r *Report) segment(dir string, name segmentName, last uint64) error {
 	}
 	defer s.file.Close()
 	r.Segments++
-	sc := newScanner(s)
 	if last == 0 {
-		_, err = sc.tail()
-		r.count(sc.done)
-		r.tail = sc.done
+		e, _, err := loadTail(s)
+		if e.segment != nil {
+			r.count(e)
+			r.tail = e
+		}
 		return err
 	}
+	sc := newScanner(s)
 	for sc.open.last < last {
 		if err := sc.next(); err != nil {
 			r.count(sc.open)
@@ -135,7 +137,11 @@ func (r *Report) segment(dir string, name segmentName, last uint64) error {
 		}
 	}
 	r.count(sc.open)
-	return nil
+	footer, footed, err := readFooter(s)
+	if err != nil || !footed {
+		return err
+	}
+	return footer.describes(sc.open)
 }
 
 // end holds what was found against what the log once was.

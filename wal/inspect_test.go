@@ -190,3 +190,54 @@ func TestInspectLive(t *testing.T) {
 	}
 	mustClose(t, w)
 }
+
+// What a log would not be opened with is a problem, also where every checksum is right.
+func TestVerifyFooters(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, dir string, files []SegmentInfo){
+		"last index": func(t *testing.T, _ string, files []SegmentInfo) { refoot(t, files[1], func(e *extent) { e.last-- }) },
+		"offsets": func(t *testing.T, _ string, files []SegmentInfo) {
+			refoot(t, files[1], func(e *extent) { e.spots = append(e.spots, spot{0, frameStart}) })
+		},
+		"the tail is gone": func(t *testing.T, dir string, files []SegmentInfo) {
+			if err := errors.Join(os.Remove(files[len(files)-1].Path), os.Remove(filepath.Join(dir, endFile))); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, _ := onDisk(t)
+			l, err := Inspect(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			spoil(t, dir, l.Files)
+			r, err := Verify(dir)
+			var bad *CorruptError
+			if err != nil || len(r.Problems) != 1 || !errors.As(r.Problems[0].Err, &bad) {
+				t.Errorf("got %+v, %v", r, err)
+			}
+		})
+	}
+}
+
+// refoot gives a sealed segment another footer, with the right sum.
+func refoot(t *testing.T, f SegmentInfo, edit func(*extent)) {
+	t.Helper()
+	s, err := openSegment(osFS{}, filepath.Dir(f.Path), segmentName{f.ID, f.First}, os.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.file.Close()
+	e, ok, err := readFooter(s)
+	if !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	edit(&e)
+	data, err := os.ReadFile(f.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(f.Path, appendFooter(data[:e.end], e), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
