@@ -18,7 +18,7 @@ import (
 )
 
 // sampleEntries has an entry of every kind that `wal dump` tells apart.
-func sampleEntries(t *testing.T) []*raft.Log {
+func sampleEntries(t testing.TB) []*raft.Log {
 	t.Helper()
 	encode := func(command any) []byte {
 		entry, err := fsm.Encode(command)

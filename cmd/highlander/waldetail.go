@@ -13,24 +13,24 @@ import (
 
 // batchDetail is the header of a batch.
 type batchDetail struct {
-	Tenant     string    `json:"tenant"`
-	Group      string    `json:"group"`
-	Source     string    `json:"source"`
-	Epoch      uint64    `json:"epoch"`
-	Request    string    `json:"request"`
-	Part       uint32    `json:"part"`
-	Parts      uint32    `json:"parts"`
-	Protocol   string    `json:"protocol"`
-	Series     uint32    `json:"series"`
-	Floats     uint32    `json:"floats"`
-	Histograms uint32    `json:"histograms"`
-	Exemplars  uint32    `json:"exemplars"`
-	Metadata   uint32    `json:"metadata"`
-	OldestMS   int64     `json:"oldest_ms"`
-	NewestMS   int64     `json:"newest_ms"`
-	At         time.Time `json:"at"`
-	Flags      []string  `json:"flags,omitempty"`
-	BodyBytes  int       `json:"body_bytes"`
+	Tenant     string   `json:"tenant"`
+	Group      string   `json:"group"`
+	Source     string   `json:"source"`
+	Epoch      uint64   `json:"epoch"`
+	Request    string   `json:"request"`
+	Part       uint32   `json:"part"`
+	Parts      uint32   `json:"parts"`
+	Protocol   string   `json:"protocol"`
+	Series     uint32   `json:"series"`
+	Floats     uint32   `json:"floats"`
+	Histograms uint32   `json:"histograms"`
+	Exemplars  uint32   `json:"exemplars"`
+	Metadata   uint32   `json:"metadata"`
+	OldestMS   int64    `json:"oldest_ms"`
+	NewestMS   int64    `json:"newest_ms"`
+	At         string   `json:"at"`
+	Flags      []string `json:"flags,omitempty"`
+	BodyBytes  int      `json:"body_bytes"`
 }
 
 func (b batchDetail) String() string {
@@ -87,8 +87,17 @@ func batchDetailOf(b fsm.Batch) batchDetail {
 		Series: b.Counts.Series, Floats: b.Counts.Floats, Histograms: b.Counts.Histograms,
 		Exemplars: b.Counts.Exemplars, Metadata: b.Counts.Metadata,
 		OldestMS: b.Counts.MinTime, NewestMS: b.Counts.MaxTime,
-		At: time.UnixMilli(b.Time).UTC(), Flags: flagNames(b.Flags), BodyBytes: len(b.Body),
+		At: stamp(b.Time), Flags: flagNames(b.Flags), BodyBytes: len(b.Body),
 	}
+}
+
+// stamp is a time as JSON has it, or its number where JSON could not have it.
+func stamp(ms int64) string {
+	at := time.UnixMilli(ms).UTC()
+	if at.Year() < 0 || at.Year() > 9999 {
+		return fmt.Sprintf("%d ms", ms)
+	}
+	return at.Format(time.RFC3339Nano)
 }
 
 func protocolName(p wire.Protocol) string {

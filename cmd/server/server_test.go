@@ -29,7 +29,7 @@ type lts struct {
 	samples atomic.Int64
 }
 
-func newLTS(t *testing.T) *lts {
+func newLTS(t testing.TB) *lts {
 	l := new(lts)
 	l.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		compressed, err := io.ReadAll(r.Body)
@@ -58,7 +58,7 @@ func newLTS(t *testing.T) *lts {
 // node is a standalone node in this process.
 type node struct {
 	*Server
-	t    *testing.T
+	t    testing.TB
 	stop context.CancelFunc
 	done chan error
 	file string
@@ -76,7 +76,7 @@ func (n *node) configure(text string) config.Config {
 	return c
 }
 
-func start(t *testing.T, text string) *node {
+func start(t testing.TB, text string) *node {
 	t.Helper()
 	n := &node{t: t, done: make(chan error, 1), file: filepath.Join(t.TempDir(), "highlander.yml")}
 	c := n.configure(text)

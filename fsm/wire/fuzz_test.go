@@ -2,8 +2,13 @@ package wire
 
 import (
 	"bytes"
+	"encoding/binary"
+	"runtime"
+	"slices"
 	"testing"
 
+	"github.com/golang/snappy"
+	"github.com/klauspost/compress/s2"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 )
 
@@ -37,4 +42,87 @@ func TestEveryByte(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzBlocks decodes blocks that may lie about their length, and joins them. What is decoded is what the reference decoder of
+// the format finds, at most the limit is allocated, and blocks join exactly if each of them is good.
+func FuzzBlocks(f *testing.F) {
+	long := bytes.Repeat([]byte("hello "), 100)
+	for _, raw := range [][]byte{nil, []byte("x"), long, typicalV1(f, 3), typicalV2(f, 3)} {
+		f.Add(snappy.Encode(nil, raw), s2.EncodeSnappyBetter(nil, raw))
+	}
+	f.Add(s2.Encode(nil, long), append(binary.AppendUvarint(nil, 1<<30), 0, 'x'))
+	f.Add(framed, []byte{0x80, 0x80, 0x80, 0x80, 0x10})
+	f.Fuzz(func(t *testing.T, one, two []byte) {
+		const limit = 1 << 20
+		var parts [][]byte
+		for _, body := range [][]byte{one, two} {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			raw, err := Decompress(nil, body, limit)
+			runtime.ReadMemStats(&after)
+			if got := after.TotalAlloc - before.TotalAlloc; got > uint64(64<<10+2*perByteMax*len(body)) {
+				t.Fatalf("R7: %d bytes were allocated for a block of %d", got, len(body))
+			}
+			want, wantErr := snappy.Decode(nil, body)
+			if err == nil && (wantErr != nil || !bytes.Equal(raw, want)) {
+				t.Fatalf("decoded to %d bytes, the reference to %d, %v", len(raw), len(want), wantErr)
+			}
+			if err != nil && wantErr == nil && len(want) <= limit && !bytes.HasPrefix(body, framed) {
+				t.Fatalf("refused with %v, the reference decodes it to %d bytes", err, len(want))
+			}
+			if err != nil {
+				return
+			}
+			parts = append(parts, raw)
+		}
+		joined, err := MergeV1(nil, one, two)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if raw, err := Decompress(nil, joined, 2*limit); err != nil || !bytes.Equal(raw, slices.Concat(parts...)) {
+			t.Fatalf("joined to %d bytes, %v", len(raw), err)
+		}
+	})
+}
+
+// FuzzMerge joins two bodies of the same protocol that were accepted, as egress does: what both hold is in the result, and
+// nothing else.
+func FuzzMerge(f *testing.F) {
+	for i, seeds := range [][][]byte{seedsV1(f), seedsV2(f)} {
+		for j := 1; j < len(seeds); j += 3 {
+			f.Add(seeds[j-1], seeds[j], byte(i))
+		}
+	}
+	f.Fuzz(func(t *testing.T, one, two []byte, second byte) {
+		p := V1 + Protocol(second&1)
+		want := newContents()
+		var bodies [][]byte
+		for _, raw := range [][]byte{one, two} {
+			var r Request
+			if err := r.Scan(raw, p, Labels{}); err != nil || r.Bad > 0 || len(r.Series) == 0 {
+				return
+			}
+			if _, err := reference(raw, p); err != nil {
+				t.Fatalf("R1: accepted, the generated decoder says %v", err)
+			}
+			want.add(t, raw, p, false, everything)
+			bodies = append(bodies, Compress(nil, raw))
+		}
+		merge := MergeV1
+		if p == V2 {
+			merge = MergeV2
+		}
+		merged, err := merge(nil, bodies...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := Decompress(nil, merged, 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := newContents()
+		got.add(t, raw, p, false, everything)
+		expectSame(t, "merge", got, want)
+	})
 }
