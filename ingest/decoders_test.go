@@ -191,6 +191,10 @@ func FuzzKept(f *testing.F) {
 	body := bodyV1(f, series(at, "__name__", "up", "cluster", "g", "__replica__", "b"), series(at, "__name__", "up", "cluster", "g", "__replica__", "a"))
 	f.Add(frame.append(nil, body), []byte(`{"before":0,"sources":[{"group":"g","source":"b","before":1}],"paces":[{"group":"g","source":"b","interval_us":15000000}]}`))
 	f.Add(unnamed.append(nil, body), []byte(`{"before":9223372036854775807,"sources":null,"paces":null}`))
+	negative := keptFrame{Group: "g", Source: "b", Protocol: wire.V1, Notes: []keptNote{{"g", "b", at.UnixMicro(), -9}}}
+	f.Add(negative.append(nil, body), []byte(`{"before":0}`))
+	long := keptFrame{Protocol: wire.V1, Notes: []keptNote{{"g", strings.Repeat("x", fsm.NameBytesMax+1), at.UnixMicro(), 0}}}
+	f.Add(long.append(nil, body), []byte(`{"before":0}`))
 	f.Add(frame.append(nil, []byte("body")), []byte(`{"before":-1,"paces":[{"group":"x","source":"y","interval_us":-9223372036854775808}]}`))
 	f.Fuzz(func(t *testing.T, frame, order []byte) {
 		d := newDesk(t, func(o *Options) { o.WindowBytes = 1 << 20 })
