@@ -53,8 +53,12 @@ func FuzzServeHTTP(f *testing.F) {
 		default:
 			t.Errorf("status %d: %s", w.Code, w.Body)
 		}
-		if first, again := w.Code, d.post(body, change...).Code; first != again {
-			t.Errorf("a second copy is answered %d, the first was %d", again, first)
+		again := d.post(body, change...).Code
+		if again != w.Code && (w.Code != 400 || !d.contested()) {
+			t.Errorf("a second copy is answered %d, the first was %d", again, w.Code)
+		}
+		if third := d.post(body, change...).Code; third != again {
+			t.Errorf("a third copy is answered %d, the second was %d", third, again)
 		}
 		d.flush()
 		for _, g := range d.node.fsm.Groups() {
@@ -66,6 +70,17 @@ func FuzzServeHTTP(f *testing.F) {
 			t.Errorf("%d bytes in flight after the answer", used)
 		}
 	})
+}
+
+// contested says whether a body has named several sources of one group. The bad series of those that lost the election,
+// which the first copy held, are those of standbys from then on, and not looked at.
+func (d *desk) contested() bool {
+	for _, g := range d.lead.all() {
+		if len(g.sources) > 1 {
+			return true
+		}
+	}
+	return false
 }
 
 // tally counts what the real unmarshaller finds.
