@@ -89,7 +89,9 @@ func (r *rule) choose() (to, reason string) {
 	case r.now.Sub(r.since()) < r.p.FailoverTimeout: // one automatic change at a time
 		return "", ""
 	}
-	if to := r.best(r.heavier); to != "" && r.g.Promoted != r.g.Current {
+	// What is kept of the heaviest may not reach back yet. It will in a moment, as the watermark moves on; if a lighter one took
+	// over until then, that would be a change too many.
+	if to := r.best(r.heavier); to != "" && r.g.Promoted != r.g.Current && r.reachesBack(r.arrivals[to]) {
 		return to, ReasonWeight
 	}
 	if r.silent(r.g.Current) {
@@ -101,9 +103,9 @@ func (r *rule) choose() (to, reason string) {
 	return r.best(r.fuller), ReasonCover
 }
 
-// heavier: bigger weight, as fresh and as full as the current source, and steady.
+// heavier: bigger weight, as fresh and as full as the current source, steady, and something is kept of it.
 func (r *rule) heavier(name string, a Arrival) bool {
-	return r.weight(name) > r.weight(r.g.Current) && r.reachesBack(a) && !r.partial(a, r.arrivals[r.g.Current]) &&
+	return r.weight(name) > r.weight(r.g.Current) && (r.reachesBack(a) || a.KeptFrom != NoneKept) && !r.partial(a, r.arrivals[r.g.Current]) &&
 		!a.FreshSince.IsZero() && !a.SteadySince.IsZero() && r.now.Sub(a.SteadySince) >= r.p.PreemptAfter
 }
 

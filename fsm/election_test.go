@@ -139,6 +139,11 @@ func TestWeight(t *testing.T) {
 		{name: "none are kept", group: inGroup(100), now: 100, arrivals: both(weight(6)), policy: func(p *Policy) { p.RequireKept = true }},
 		{name: "kept samples reach back", group: inGroup(100), now: 100, arrivals: both(weight(6), keptFrom(100)),
 			policy: func(p *Policy) { p.RequireKept = true }, want: "b", reason: ReasonWeight},
+		{name: "the heaviest is waited for", group: inGroup(100), now: 100, policy: func(p *Policy) { p.RequireKept = true },
+			arrivals: map[string]Arrival{"a": arrivalAt(100), "b": arrivalAt(100, weight(1), keptFrom(50)), "c": arrivalAt(100, weight(2), keptFrom(101))}},
+		{name: "but not if nothing is kept of it", group: inGroup(100), now: 100, policy: func(p *Policy) { p.RequireKept = true },
+			arrivals: map[string]Arrival{"a": arrivalAt(100), "b": arrivalAt(100, weight(1), keptFrom(50)), "c": arrivalAt(100, weight(2))},
+			want:     "b", reason: ReasonWeight},
 		{name: "before silence", group: inGroup(80), now: 100,
 			arrivals: map[string]Arrival{"a": arrivalAt(80), "b": arrivalAt(100), "c": arrivalAt(99, weight(1))}, want: "c", reason: ReasonWeight},
 	})

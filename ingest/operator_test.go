@@ -43,3 +43,29 @@ func TestForgottenWithKeptSamples(t *testing.T) {
 		t.Error("the current source is for the log to refuse", err)
 	}
 }
+
+// Soon after a pin has deposed the heaviest source what is kept of it does not reach back yet. Once the pin is gone it comes
+// back without a turn of another one in between.
+func TestUnpinnedGroupChangesOnce(t *testing.T) {
+	c := newColony(t, 3, func(o *Options) { o.Policy.FailoverTimeout, o.Policy.PreemptAfter = 5*time.Second, 3*time.Second })
+	a, b, x := newProm("a", 0), newProm("b", 400*time.Millisecond), newProm("c", 700*time.Millisecond)
+	for _, p := range []*prom{a, b, x} {
+		p.interval = time.Second
+	}
+	wish := func(op fsm.SourceOp) {
+		op.Group.Name = "g"
+		(&desk{TB: t, node: c.log, clock: c.clock}).operate(op)
+	}
+	c.run(time.Minute, a, b, x)
+	wish(fsm.SourceOp{Op: "pin", Source: "b"})
+	c.run(4*time.Second, a, b, x)
+	wish(fsm.SourceOp{Op: "weight", Source: "c", Weight: 10})
+	wish(fsm.SourceOp{Op: "weight", Source: "a", Weight: 20})
+	wish(fsm.SourceOp{Op: "unpin"})
+	c.run(20*time.Second, a, b, x)
+	c.current("a")
+	if h := c.state().History; len(h) != 3 {
+		t.Errorf("history %+v", h)
+	}
+	c.check(a.interval+guard, a, b, x)
+}
