@@ -88,6 +88,7 @@ type seams struct {
 	wrapListener  func(net.Listener) net.Listener
 	wrapTransport func(raft.Transport) raft.Transport
 	examine       func(greeting, Identity) string // instead of the one in handshake.go
+	oneAddress    bool                            // a node is dialled where the configuration says, nowhere else
 	stockStores   bool                            // raft's own rules for snapshots and compaction
 	trailing      uint64                          // instead of trailingLogs
 	pollInterval  time.Duration
@@ -256,6 +257,9 @@ func (n *Node) listen(ctx context.Context) error {
 	}
 	if n.opts.seams.examine != nil {
 		n.port.examine = n.opts.seams.examine
+	}
+	if n.opts.seams.oneAddress {
+		n.port.join = nil
 	}
 	return nil
 }

@@ -6,8 +6,10 @@ package cluster
 // behind it goes.
 func (o *Options) StockStores() { o.seams.stockStores = true }
 
-// AnyIdentity lets Raft's connections in, whoever they are meant for, as raft's own transport does.
+// AnyIdentity lets Raft's connections in, whoever they are meant for, and does not look for a node at other addresses than
+// its own, as raft's own transport does.
 func (o *Options) AnyIdentity() {
+	o.seams.oneAddress = true
 	o.seams.examine = func(g greeting, own Identity) string {
 		if g.Stream == streamRaft {
 			return ""
