@@ -3,7 +3,10 @@ package system
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -180,4 +183,71 @@ func (r *rig) recover() {
 	}
 	last.Start().WaitReady()
 	r.cluster.Start().WaitReady().Voters(3)
+}
+
+// What a destination is not sent, or does not take, is counted exactly, whoever leads: relabelling, refusals, age.
+func TestBooksOfDestinations(t *testing.T) {
+	r := newRig(t, 3)
+	receivers := map[string]*harness.LTS{r.lts.Name: r.lts}
+	list := []harness.Map{r.lts.Destination()}
+	add := func(name string, change func(to harness.Map)) {
+		receivers[name] = harness.NewLTS(t, name, &history.Log{})
+		to := receivers[name].Destination()
+		change(to)
+		list = append(list, to)
+	}
+	add("relabelled", func(to harness.Map) {
+		to["write_relabel_configs"] = []harness.Map{{"source_labels": []string{"series"}, "regex": "1.?", "action": "drop"}}
+	})
+	add("aged", func(to harness.Map) { to["queue_config"].(harness.Map)["sample_age_limit"] = "1h" })
+	add("picky", func(harness.Map) {})
+	receivers["picky"].Refuse(func(got *harness.Received) *harness.Reply {
+		if slices.ContainsFunc(got.Samples, func(s history.Sample) bool { return strings.Contains(s.Series, `series="7"`) }) {
+			return &harness.Reply{Status: http.StatusBadRequest, Body: "not this one"}
+		}
+		return nil
+	})
+	for _, n := range r.cluster.Nodes {
+		n.SetDestinations(list...)
+	}
+	r.cluster.Start().WaitReady()
+
+	a, old := r.source("a", 1), r.source("old", 2)
+	old.Group, old.Base = "old", time.Now().Add(-2*time.Hour)
+	rounds := uint64(0)
+	both := func(n int) {
+		a.Burst(t, n)
+		old.Burst(t, n)
+		rounds += uint64(n)
+	}
+	all := slices.Collect(maps.Values(receivers))
+	both(5)
+	r.booked("the first samples", all...)
+	r.transfer()
+	both(5)
+	r.booked("a change of leader", all...)
+	leader := r.cluster.Leader()
+	leader.Kill()
+	both(5)
+	leader.Start().WaitReady()
+	r.booked("kill -9 of the leader", all...)
+
+	// Of 20 series in each of two groups, 11 begin with a 1, and one is the seventh; one group is too old.
+	want := map[string]func(harness.Destination) uint64{
+		"relabelled": func(d harness.Destination) uint64 { return d.Samples.RelabelDropped - 2*11*rounds },
+		"aged":       func(d harness.Destination) uint64 { return d.Samples.Dropped["too_old"] - 20*rounds },
+		"picky":      func(d harness.Destination) uint64 { return d.Samples.DeadLetter - 2*rounds },
+		"lts":        func(d harness.Destination) uint64 { return d.Samples.Delivered - 2*20*rounds },
+	}
+	for name, difference := range want {
+		if d := r.destination(name); difference(d) != 0 || d.Samples.Accepted != 2*20*rounds {
+			t.Errorf("destination %s: %d off in %+v", name, int64(difference(d)), d.Samples)
+		}
+	}
+	leader.Must("dead-letter", "purge")
+	r.booked("a purge", all...)
+	if d := r.destination("picky"); d.Samples.DeadLetter != 0 || d.Samples.Dropped["purged"] != 2*rounds {
+		t.Errorf("after a purge of %d dead letters: %+v", 2*rounds, d.Samples)
+	}
+	r.check(r.lts, history.Rules{Counters: true, Repeats: true})
 }
