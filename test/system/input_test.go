@@ -239,7 +239,7 @@ func TestManyGroupsAndSlowClients(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		fmt.Fprintf(conn, "POST /api/v1/write HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nx")
+		fmt.Fprintf(conn, "POST /api/v1/write HTTP/1.1\r\nHost: x\r\nContent-Length: 33000000\r\n\r\nx")
 	}
 	const groups, each = 3000, 50
 	for first := 0; first < groups; first += each {
