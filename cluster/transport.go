@@ -50,7 +50,6 @@ type addresses struct {
 }
 
 func (p *port) serve() {
-	slots := make(chan struct{}, pendingMax)
 	for {
 		conn, err := p.listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -61,20 +60,19 @@ func (p *port) serve() {
 			time.Sleep(50 * time.Millisecond) // out of file descriptors: nothing else to wait for
 			continue
 		}
-		slots <- struct{}{}
-		p.wait.Go(func() {
-			defer func() { <-slots }()
-			p.receive(conn)
-		})
+		// Whoever has said nothing for the longest time makes room. Waiting for it instead would let silent strangers keep
+		// the members out, and a leader would lose its lease.
+		p.pending.evict(pendingMax - 1)
+		if !p.pending.add(conn) {
+			conn.Close()
+			continue
+		}
+		p.wait.Go(func() { p.receive(conn) })
 	}
 }
 
 // receive takes one connection through its handshake and hands it over.
 func (p *port) receive(raw net.Conn) {
-	if !p.pending.add(raw) {
-		raw.Close()
-		return
-	}
 	conn, g, err := p.welcome(raw)
 	p.pending.remove(raw)
 	if err != nil {
@@ -264,10 +262,11 @@ func (p *port) close() {
 type connSet struct {
 	mu     sync.Mutex
 	closed bool
-	conns  map[net.Conn]struct{}
+	conns  map[net.Conn]uint64 // when each came, as a number that grows
+	last   uint64
 }
 
-func newConnSet() *connSet { return &connSet{conns: make(map[net.Conn]struct{})} }
+func newConnSet() *connSet { return &connSet{conns: make(map[net.Conn]uint64)} }
 
 func (s *connSet) add(conn net.Conn) bool {
 	s.mu.Lock()
@@ -275,8 +274,25 @@ func (s *connSet) add(conn net.Conn) bool {
 	if s.closed {
 		return false
 	}
-	s.conns[conn] = struct{}{}
+	s.last++
+	s.conns[conn] = s.last
 	return true
+}
+
+// evict closes those that came first until no more than most are left.
+func (s *connSet) evict(most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.conns) > most {
+		var oldest net.Conn
+		for conn, at := range s.conns {
+			if oldest == nil || at < s.conns[oldest] {
+				oldest = conn
+			}
+		}
+		delete(s.conns, oldest)
+		oldest.Close()
+	}
 }
 
 func (s *connSet) remove(conn net.Conn) {

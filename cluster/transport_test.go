@@ -341,3 +341,27 @@ func TestAddressBookIsBounded(t *testing.T) {
 		t.Errorf("%d of %d addresses, that of a known node is %q", len(p.book), bookMax, p.book["0"].announced)
 	}
 }
+
+// Of those who have not said who they are, the first make room for the last.
+func TestPendingConnectionsAreBounded(t *testing.T) {
+	set := newConnSet()
+	var ends []net.Conn
+	for range 5 {
+		here, there := net.Pipe()
+		ends = append(ends, there)
+		if !set.add(here) {
+			t.Fatal("an open set takes nothing")
+		}
+	}
+	set.evict(3)
+	if len(set.conns) != 3 {
+		t.Errorf("%d connections are left, want 3", len(set.conns))
+	}
+	for i, end := range ends {
+		_ = end.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) // what is closed says so at once
+		if _, err := end.Read(make([]byte, 1)); errors.Is(err, io.EOF) != (i < 2) {
+			t.Errorf("connection %d: %v", i, err)
+		}
+	}
+	set.close()
+}

@@ -100,7 +100,12 @@ func TestStrangersAtTheClusterPort(t *testing.T) {
 	r.flowing(a)
 	follower := r.cluster.Followers()[0]
 	follower.Kill()
-	for i := range 300 {
+	before, err := r.cluster.Leader().Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	term := before.Cluster.Term
+	for i := range 800 { // more silent ones than may wait for their handshake
 		for _, n := range r.cluster.Running() {
 			conn, err := net.Dial("tcp", n.ClusterAddr)
 			if err != nil {
@@ -115,6 +120,9 @@ func TestStrangersAtTheClusterPort(t *testing.T) {
 	r.flowing(a)
 	follower.Start().WaitReady()
 	r.flowing(a)
+	if s, err := r.cluster.Leader().Status(); err != nil || s.Cluster.Term != term {
+		t.Errorf("term %d, %v; it was %d before the strangers came: they have cost a leader", s.Cluster.Term, err, term)
+	}
 	r.finish(history.Rules{Counters: true, Repeats: true})
 }
 
