@@ -18,7 +18,7 @@ import (
 var (
 	errAgain   = errors.New("identity changed") // settle and start another instance
 	clusterKey = []byte("highlander.cluster")   // in the stable store: whose term and vote these are
-	// raft's own names
+	// Raft's own names.
 	currentTermKey  = []byte("CurrentTerm")
 	lastVoteTermKey = []byte("LastVoteTerm")
 	lastVoteCandKey = []byte("LastVoteCand")
