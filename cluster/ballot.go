@@ -60,7 +60,7 @@ func openBallot(path string) (b *ballot, mended bool, err error) {
 		err = fmt.Errorf("%w: %s: neither copy of term and vote is valid", ErrDamaged, path)
 	}
 	if err == nil {
-		err = b.write()
+		err = b.write() // what is not damaged may still be older
 	}
 	if err != nil {
 		return nil, false, errors.Join(err, f.Close())

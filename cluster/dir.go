@@ -29,10 +29,6 @@ const (
 
 const identityVersion = 1
 
-// ErrDamaged means that a file says something that nobody wrote to it, or is gone. The node must not take part with
-// what is left: its directory is moved away, and it joins anew with an empty one.
-var ErrDamaged = errors.New("damaged data directory")
-
 // ErrLeft is the reason why a directory whose node left its cluster is not opened again without rejoin.
 var ErrLeft = errors.New("this node has left its cluster")
 
