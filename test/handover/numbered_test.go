@@ -21,7 +21,7 @@ type numbered struct {
 	roads []*road
 }
 
-func startNumbered(t *testing.T, failover string) *numbered {
+func startNumbered(t *testing.T) *numbered {
 	t.Helper()
 	r := &numbered{rig: rig{t: t, log: &history.Log{}, byURL: true, leaders: true}}
 	r.lts = harness.NewLTS(t, "lts", r.log)
@@ -33,7 +33,7 @@ func startNumbered(t *testing.T, failover string) *numbered {
 		r.roads, join = append(r.roads, way), append(join, way.address)
 	}
 	r.cluster.Set("cluster", "join", join)
-	r.cluster.Set("sources", "failover_timeout", failover)
+	r.cluster.Set("sources", "failover_timeout", "30m") // nobody takes over before an operator says so
 	r.cluster.Start().WaitReady()
 	return r
 }
@@ -43,7 +43,7 @@ const numberedSeries = 40
 
 func (r *numbered) source(name string, number int) *harness.Source {
 	return &harness.Source{
-		Group: group, Name: name, Number: number, URLs: r.cluster.WriteURLs(), Series: numberedSeries, Step: 40 * time.Millisecond, Log: r.log,
+		Group: group, Name: name, Number: number, URLs: r.cluster.WriteURLs(), Series: numberedSeries, Step: 20 * time.Millisecond, Log: r.log,
 	}
 }
 
@@ -80,6 +80,13 @@ func (r *numbered) answered(s *harness.Source, status string, count *atomic.Int6
 		}
 		return nil
 	})
+}
+
+// promote has a source take over from one that sends no more, and lets it take its time.
+func (r *numbered) promote(name string) {
+	r.t.Helper()
+	r.slow(delay)
+	r.admin("source", "promote", group, name)
 }
 
 // passing waits until a source is current and so many more of its kept requests have been passed on. Nothing else is accepted

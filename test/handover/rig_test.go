@@ -189,7 +189,6 @@ func (r *rig) turn(s *server) {
 type groupStatus struct {
 	Name, Current string
 	Epoch         uint64
-	WatermarkMS   int64 `json:"watermark_ms"`
 	Sources       []struct{ Name, State string }
 	Samples       struct{ Received, Accepted, Covered, Duplicate uint64 }
 	Standby       struct {
