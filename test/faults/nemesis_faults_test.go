@@ -42,7 +42,7 @@ var faults = []struct {
 	}},
 	{"transfer leadership", func(n *nemesis, v *harness.Node) {
 		to := []string{"", "n1", "n2", "n3"}[n.rand.IntN(4)]
-		go admin(v, "/v1/cluster/transfer-leadership", map[string]string{"node": to})
+		go func() { _, _, _ = admin(v, "/v1/cluster/transfer-leadership", map[string]string{"node": to}) }()
 	}},
 	{"LTS down", func(n *nemesis, _ *harness.Node) { n.lts.Down() }},
 	{"LTS hangs", func(n *nemesis, _ *harness.Node) { n.lts.Hang() }},

@@ -80,10 +80,8 @@ func nemesisRound(t *testing.T, length time.Duration, kind temper) {
 	r.cluster.WaitReady().Voters(len(r.cluster.Nodes))
 	r.finish(kind.rules)
 	n.judge(n.people)
-	if t.Failed() {
-		for _, line := range n.trace {
-			t.Log(line)
-		}
+	for _, line := range n.trace {
+		t.Log(line)
 	}
 	t.Logf("%d faults: %v", n.total(), n.counts)
 }
