@@ -186,8 +186,27 @@ func (n *nemesis) changes(v *harness.Node, epoch uint64) {
 	n.last(0, 100)
 }
 
+// soon is a node's status, if it answers at once: a stopped one must not hold the nemesis up.
+func soon(v *harness.Node) (harness.Status, error) {
+	var s harness.Status
+	answer := make(chan error, 1)
+	go func() {
+		var err error
+		s, err = v.Status()
+		answer <- err
+	}()
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case err := <-answer:
+		return s, err
+	case <-timer.C:
+		return harness.Status{}, fmt.Errorf("node %s does not answer", v.ID)
+	}
+}
+
 func group(v *harness.Node) (harness.Group, error) {
-	s, err := v.Status()
+	s, err := soon(v)
 	if err != nil {
 		return harness.Group{}, err
 	}
@@ -220,8 +239,12 @@ func (n *nemesis) spare(v *harness.Node) bool {
 func (n *nemesis) turned() bool {
 	m := &n.memory
 	leader := n.leads()
-	if leader == nil || !m.lost.Process.Running() || m.lost.Ready() != nil {
+	if leader == nil || !m.lost.Process.Running() {
 		return false
+	}
+	lost, err := soon(m.lost)
+	if err != nil || lost.Cluster.Leader != leader.ID {
+		return false // it is not back yet
 	}
 	g, err := group(leader)
 	if err != nil {

@@ -123,7 +123,7 @@ func (n *nemesis) victim() *harness.Node {
 
 // leads is the leader as some node sees it, nil if that one sees none.
 func (n *nemesis) leads() *harness.Node {
-	s, err := n.pick().Status()
+	s, err := soon(n.pick())
 	if err != nil {
 		return nil
 	}
