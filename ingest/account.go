@@ -11,7 +11,10 @@ import (
 type account struct {
 	used, fenced uint64
 	gap          int64 // milliseconds
-	booked       fsm.ChangeBooks
+	// told is what predecessors have told of fenced, refenced what is held back once more of kept samples that one of them may
+	// have told of: the larger of the two counts, as live ones are held back only after all kept ones.
+	told, refenced uint64
+	booked         fsm.ChangeBooks
 }
 
 // count adds samples that were used from what was kept, or held back.
@@ -27,6 +30,7 @@ func (ho *handover) inherit() {
 	ho.mu.Lock()
 	defer ho.mu.Unlock()
 	ho.tally = ho.fence.past
+	ho.tally.told = ho.change.Fenced
 	ho.tally.booked = fsm.ChangeBooks{KeptUsed: ho.change.KeptUsed, Fenced: ho.change.Fenced, LargestGap: ho.change.LargestGap}
 }
 
@@ -72,14 +76,20 @@ func (ho *handover) sum() account {
 	return ho.tally
 }
 
-// changes returns what is not in the books yet, and takes it as booked. A predecessor may have booked more of what was held
-// back than is found again.
+// recount adds kept samples that are held back by a leader that goes on with a handover.
+func (ho *handover) recount(fenced uint64) {
+	ho.mu.Lock()
+	defer ho.mu.Unlock()
+	ho.tally.refenced += fenced
+}
+
+// changes returns what is not in the books yet, and takes it as booked.
 func (ho *handover) changes() (fsm.ChangeBooks, bool) {
 	ho.mu.Lock()
 	defer ho.mu.Unlock()
 	t := &ho.tally
 	due := fsm.ChangeBooks{
-		KeptUsed: max(t.used, t.booked.KeptUsed), Fenced: max(t.fenced, t.booked.Fenced), LargestGap: max(t.gap, t.booked.LargestGap),
+		KeptUsed: max(t.used, t.booked.KeptUsed), Fenced: max(t.told, t.refenced) + t.fenced, LargestGap: max(t.gap, t.booked.LargestGap),
 	}
 	if due == t.booked {
 		return fsm.ChangeBooks{}, false

@@ -129,3 +129,23 @@ func TestNewLeaderKnowsPaces(t *testing.T) {
 	c.run(7*time.Second, a, b)
 	c.current("b")
 }
+
+// Three samples of what a predecessor told of are held back once more; two live ones are new.
+func TestAccountOfASuccessor(t *testing.T) {
+	for _, tt := range []struct {
+		name             string
+		told, once, want uint64
+	}{{"it told all", 150, 3, 2}, {"it told nothing", 0, 3, 5}, {"it told a part", 2, 3, 3}} {
+		ho := newHandover(&group{}, 7, nil)
+		ho.again, ho.change.Fenced, ho.fence = true, tt.told, &fence{}
+		ho.inherit()
+		ho.recount(tt.once)
+		ho.count(0, 2)
+		if delta, news := ho.changes(); !news || delta.Fenced != tt.want {
+			t.Errorf("%s: %+v, want %d", tt.name, delta, tt.want)
+		}
+		if delta, news := ho.changes(); news {
+			t.Errorf("%s: told twice: %+v", tt.name, delta)
+		}
+	}
+}

@@ -167,11 +167,12 @@ func (p *passage) land(f *flight) error {
 	if !c.doubled || p.tried[f.item] {
 		used = c.counts.Samples() - c.covered
 	}
-	fenced := c.covered
 	if p.ho.again {
-		fenced = c.fenced
+		p.ho.count(used, 0)
+		p.ho.recount(c.fenced)
+	} else {
+		p.ho.count(used, c.covered)
 	}
-	p.ho.count(used, fenced)
 	g := p.ho.group
 	g.mu.Lock()
 	defer g.mu.Unlock()
