@@ -46,7 +46,7 @@ func (s *Server) runMembers(ctx context.Context) error {
 // raiseFeatureLevel commits the highest level that every member supports. New formats are written only at a
 // level that is committed, so an old binary never meets an entry that it does not know.
 func (s *Server) raiseFeatureLevel(ctx context.Context, members []cluster.Member) error {
-	common := uint64(fsm.FeatureLevel)
+	common := fsm.FeatureLevel
 	for _, member := range members {
 		if !member.Reachable {
 			return nil
