@@ -16,14 +16,33 @@ func FuzzV1(f *testing.F) {
 	for _, raw := range seedsV1(f) {
 		f.Add(raw)
 	}
-	f.Fuzz(func(t *testing.T, raw []byte) { checkBody(t, raw, V1) })
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		checkMemory(t, raw, V1)
+		checkBody(t, raw, V1)
+	})
 }
 
 func FuzzV2(f *testing.F) {
 	for _, raw := range seedsV2(f) {
 		f.Add(raw)
 	}
-	f.Fuzz(func(t *testing.T, raw []byte) { checkBody(t, raw, V2) })
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		checkMemory(t, raw, V2)
+		checkBody(t, raw, V2)
+	})
+}
+
+// checkMemory scans a body with buffers that have to grow. R7: what they grow to depends on the bytes that are there.
+func checkMemory(t *testing.T, raw []byte, p Protocol) {
+	t.Helper()
+	var before, after runtime.MemStats
+	var r Request
+	runtime.ReadMemStats(&before)
+	_ = r.Scan(raw, p, pairs)
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > uint64(64<<10+512*len(raw)) {
+		t.Fatalf("R7: %d bytes were allocated for a body of %d", got, len(raw))
+	}
 }
 
 // TestEveryByte changes each byte of a body that takes the fast paths to values that mean something else there.
