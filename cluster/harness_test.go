@@ -24,9 +24,12 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// The tests wait for elections most of the time, so more of them fit side by side than there are processors.
-	if err := flag.Set("test.parallel", "12"); err != nil {
-		panic(err)
+	// The tests wait for elections most of the time, so more of them fit side by side than there are processors. A fuzzer
+	// waits for nothing.
+	if flag.Lookup("test.fuzz").Value.String() == "" {
+		if err := flag.Set("test.parallel", "12"); err != nil {
+			panic(err)
+		}
 	}
 	// Raft never answers a question that is still in a queue when it stops; whoever waits for the answer has given up.
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/hashicorp/raft.(*deferError).Error"))
