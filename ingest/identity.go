@@ -147,7 +147,7 @@ func hostOf(address string) string {
 		host = address
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
-		return ip.Unmap().String() // the same host whether the listener is dual-stack or not
+		host = ip.Unmap().String() // the same host whether the listener is dual-stack or not; its zone may be any text
 	}
 	if host == "" || checkName(host, 255) != nil {
 		return "unknown"

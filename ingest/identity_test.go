@@ -78,6 +78,7 @@ func TestHostOf(t *testing.T) {
 		"[::ffff:10.0.0.1]:1234":  "10.0.0.1",
 		"[2001:DB8::1]:80":        "2001:db8::1",
 		"[fe80::1%eth0]:80":       "fe80::1%eth0",
+		"[fe80::1%\xff]:80":       "unknown",
 		"10.0.0.1":                "10.0.0.1",
 		"prom-0.example:9090":     "prom-0.example",
 		"":                        "unknown",
