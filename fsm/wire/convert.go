@@ -16,12 +16,11 @@ func ToV1(dst, rawV2 []byte) ([]byte, error) {
 		return nil, err
 	}
 	c := converter{r: r, dst: dst[:0], families: make(map[string]bool)}
+	if r.badRef != "" {
+		return nil, fmt.Errorf("wire: cannot convert to %s: %s", V1, r.badRef)
+	}
 	for i := range r.Series {
-		s := &r.Series[i]
-		if s.Reason == ReasonBadSymbolRef {
-			return nil, fmt.Errorf("wire: cannot convert to %s: %s", V1, s.Detail)
-		}
-		c.series(s)
+		c.series(&r.Series[i])
 	}
 	return c.dst, nil
 }

@@ -3,6 +3,7 @@ package wire
 import (
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
@@ -16,7 +17,8 @@ type promLabel = prompb.Label
 func checkToV1(t rapid.TB, r *Request, raw []byte) {
 	t.Helper()
 	out, err := ToV1(nil, raw)
-	if slices.ContainsFunc(r.Series, func(s Series) bool { return s.Reason == ReasonBadSymbolRef }) {
+	all, _, _ := decodeV2(raw)
+	if slices.ContainsFunc(all, func(s referenceSeries) bool { return s.badRefs }) {
 		if err == nil {
 			t.Fatal("bad references were converted")
 		}
@@ -72,4 +74,23 @@ func structsToV1(in *writev2.TimeSeries, symbols []string) *prompb.TimeSeries {
 		out.Exemplars = append(out.Exemplars, x)
 	}
 	return out
+}
+
+// A series that is refused for something else may have references that lead nowhere as well.
+func TestToV1OfTwoFaults(t *testing.T) {
+	bad := []writev2.Exemplar{{LabelsRefs: []uint32{1, 9}}}
+	for name, s := range map[string]writev2.TimeSeries{
+		"exemplar": {LabelsRefs: []uint32{1, 2}, Histograms: []writev2.Histogram{{Count: &writev2.Histogram_CountInt{CountInt: 7}}}, Exemplars: bad},
+		"odd":      {LabelsRefs: []uint32{1, 2}, Histograms: []writev2.Histogram{{Count: &writev2.Histogram_CountInt{CountInt: 7}}}, Exemplars: []writev2.Exemplar{{LabelsRefs: []uint32{1}}}},
+		"label":    {LabelsRefs: []uint32{1, 2, 1, 9}, Histograms: []writev2.Histogram{{Count: &writev2.Histogram_CountInt{CountInt: 7}}}},
+	} {
+		raw := []byte(encoded(&writev2.Request{Symbols: []string{"", "__name__", "up"}, Timeseries: []writev2.TimeSeries{s}}))
+		var r Request
+		if err := r.Scan(raw, V2, Labels{}); err != nil || r.Series[0].Reason != ReasonBadHistogram {
+			t.Fatalf("%s: %q, %v", name, r.Series[0].Reason, err)
+		}
+		if out, err := ToV1(nil, raw); err == nil {
+			t.Errorf("%s: converted to %q", name, out)
+		}
+	}
 }

@@ -54,7 +54,8 @@ type Request struct {
 
 	raw        []byte
 	rawMax     int
-	current    int // the series that is being read
+	current    int    // the series that is being read
+	badRef     string // the first reference that leads nowhere, whatever its series is refused for
 	matcher    matcher
 	named      named
 	byIdentity map[identityKey]int32 // only where there are many

@@ -18,7 +18,7 @@ func (r *Request) Reset() {
 	r.raw = nil
 	r.Series, r.Identities = r.Series[:0], r.Identities[:0]
 	r.Counts, r.Rejected = Counts{}, Counts{}
-	r.Bad, r.Replica = 0, false
+	r.Bad, r.Replica, r.badRef = 0, false, ""
 	r.byIdentity = nil
 	r.cuts, r.refs, r.symbols, r.extra = r.cuts[:0], r.refs[:0], r.symbols[:0], r.extra[:0]
 	r.hashes, r.columns.known = r.hashes[:0], false
@@ -100,6 +100,9 @@ func (r *Request) finish(s *Series) {
 
 // refuse notes the first reason against a series.
 func (r *Request) refuse(s *Series, reason, format string, args ...any) {
+	if reason == ReasonBadSymbolRef && r.badRef == "" {
+		r.badRef = fmt.Sprintf("series %d: ", r.current) + fmt.Sprintf(format, args...)
+	}
 	if s.Reason != "" {
 		return
 	}
