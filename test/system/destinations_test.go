@@ -181,6 +181,7 @@ func TestDestinationCommandsLast(t *testing.T) {
 		r.cluster.Start().WaitReady()
 	}
 	any := r.cluster.Nodes[1]
+	r.cluster.WaitDrained("second")
 
 	any.Must("destination", "pause", "second")
 	r.state("second", "paused", "")
