@@ -54,7 +54,7 @@ func TestDamage(t *testing.T) {
 }
 
 // roundsMin is as many as a short run has time for.
-const roundsMin = 5
+const roundsMin = 3
 
 // target is a kind of file, by a pattern of its names; which of those that fit, and where in it, is random.
 type target struct {
