@@ -79,7 +79,7 @@ const (
 	// clients that declare much and send nothing would use up the budget.
 	firstRead = 4 << 10
 	// readGrowth is by how much more room than has been filled the next read gets.
-	readGrowth = 4
+	readGrowth = 8
 )
 
 const overloaded = "too many bytes in flight; try again"
