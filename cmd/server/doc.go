@@ -39,11 +39,14 @@
 //	                                     cursors go on with zero bytes left                     of the backlog, counted as dropped
 //	a node comes back with a full disk   it follows and votes, and takes no entries until       nothing
 //	                                     there is room
-//	a disk hangs                         the node falls silent, the rest elects; it is back     nothing
-//	                                     when the disk is
-//	a write or an fsync fails            the process ends and says why                          nothing
+//	a disk hangs                         for up to 5 s writes wait; then the process ends, the  nothing
+//	                                     rest elects, and a supervisor brings it back
+//	a write or an fsync fails, or a      the process ends and says why                          nothing
+//	segment cannot be read
+//	snapshots cannot be written          a warning; the log is kept for longer                  nothing
 //	a byte of any file is wrong          the node does not start, and says which, where and     nothing with three nodes; on a
-//	                                     what to do; a torn end is cut off                      standalone node what was not delivered
+//	                                     what to do, or does without that file and warns        standalone node what was not delivered
+//	a process dies in a write            the torn end of the log is cut off                     nothing: it was not acknowledged
 //	a clock is set by an hour            nothing                                                nothing
 //	a destination is down, slow, lies    the backlog grows; retried for ever, one at a time     nothing
 //	a destination refuses everything     held: status, destination_held, one line in the log    nothing; it goes on when mended
