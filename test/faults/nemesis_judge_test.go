@@ -13,7 +13,9 @@ import (
 
 // What the nemesis' nodes are configured with, and what its sources do.
 const (
-	margin = 6 * time.Second
+	// margin is several times what a request of a source may hang: a shard of the current source that sends nothing for longer
+	// than that has no pace, and what is kept for it may go.
+	margin = 20 * time.Second
 	guard  = 100 * time.Millisecond
 	step   = 50 * time.Millisecond // of harness.Source
 )
