@@ -106,7 +106,7 @@ var settings = []Setting{
 
 	{Key: "handover.window_bytes", Usage: "`SIZE` how much of the standbys' samples is kept",
 		field: func(c *Config) any { return &c.Handover.WindowBytes }},
-	{Key: "handover.margin", Usage: "`TIME` how long samples of standbys are kept behind the current source's pace; more than the longest scrape interval",
+	{Key: "handover.margin", Usage: "`TIME` how long samples of standbys are kept behind the current source's pace; more than the longest scrape interval and the sources' remote_timeout",
 		field: func(c *Config) any { return &c.Handover.Margin }},
 	{Key: "handover.clock_skew_guard", Usage: "`TIME` how far the clocks of two sources may differ",
 		field: func(c *Config) any { return &c.Handover.ClockSkewGuard }},

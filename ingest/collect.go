@@ -19,7 +19,7 @@ const (
 	// collectTimeout bounds how long a new leader waits for what members keep before it holds elections.
 	collectTimeout = 2 * time.Second
 	// lateTimeout bounds a second try, which nobody waits for.
-	lateTimeout    = 30 * time.Second
+	lateTimeout    = 10 * time.Second
 	releaseTimeout = 2 * time.Second
 	// releaseSlack is how long an item may be on its way into windows: what arrived later is not released at members
 	// for being absent here.
@@ -98,26 +98,66 @@ func (h *Handler) collect(ctx context.Context, l *leadership) {
 	defer cancel()
 	var group sync.WaitGroup
 	for _, peer := range *h.peers.Load() {
-		if peer.Reachable {
-			group.Go(func() { h.collectFrom(ctx, l, peer) })
+		if !peer.Reachable {
+			continue
 		}
+		group.Go(func() {
+			if err := h.collectFrom(ctx, l, peer); err != nil {
+				h.log.Warn("kept samples of a member were not collected, they will be asked for again", "node", peer.Name, "err", err)
+			}
+		})
 	}
 	group.Wait()
 }
 
-// collectFrom takes over what one member keeps. It is remembered for releases: nobody is told what it may drop before
-// it was asked for what it holds.
-func (h *Handler) collectFrom(ctx context.Context, l *leadership, peer Peer) {
+// collectLate asks those who could not be reached, or did not answer in time, when this leadership began. What they keep
+// may be the last copy, and the next change of source comes when it comes: so it is done as soon as they are there.
+func (h *Handler) collectLate(ctx context.Context, l *leadership) {
+	for _, peer := range *h.peers.Load() {
+		if !peer.Reachable || l.asked(peer.Name) {
+			continue
+		}
+		l.tasks.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, lateTimeout)
+			defer cancel()
+			_ = h.collectFrom(ctx, l, peer) // it is tried again in a moment
+		})
+	}
+}
+
+// collectFrom takes over what one member keeps, unless it was asked already. It is remembered for releases: nobody is told
+// what it may drop before it has said what it holds.
+func (h *Handler) collectFrom(ctx context.Context, l *leadership, peer Peer) error {
+	if !l.ask(peer.Name) {
+		return nil
+	}
 	err := h.fetch(ctx, l, peer)
-	if err == nil {
-		l.mu.Lock()
-		l.heard[peer.Name] = true
-		l.mu.Unlock()
-		return
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		delete(l.heard, peer.Name)
+		return err
 	}
-	if ctx.Err() == nil {
-		h.log.Warn("kept samples of a member were not collected, they will be asked for again", "node", peer.Name, "err", err)
+	l.heard[peer.Name] = true
+	return nil
+}
+
+// ask notes that a peer is being asked for what it keeps; false if it was already.
+func (l *leadership) ask(peer string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, asked := l.heard[peer]; asked {
+		return false
 	}
+	l.heard[peer] = false
+	return true
+}
+
+func (l *leadership) asked(peer string) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	_, asked := l.heard[peer]
+	return asked
 }
 
 func (h *Handler) fetch(ctx context.Context, l *leadership, peer Peer) error {
@@ -216,16 +256,13 @@ func (h *Handler) passed(l *leadership) []shelfKey {
 	return keys
 }
 
-// tellRelease is repeated every few seconds, so that a failure needs no answer of its own. Whoever was not there when
-// this leadership began is first asked for what it keeps; the order is not for it yet.
+// tellRelease is repeated every few seconds, so that a failure needs no answer of its own. For whoever has not said yet what
+// it keeps the order is not meant.
 func (h *Handler) tellRelease(ctx context.Context, l *leadership, peer Peer, text []byte) {
 	l.mu.RLock()
 	heard := l.heard[peer.Name]
 	l.mu.RUnlock()
 	if !heard {
-		ctx, cancel := context.WithTimeout(ctx, lateTimeout)
-		defer cancel()
-		h.collectFrom(ctx, l, peer)
 		return
 	}
 	_, _ = h.post(ctx, peer, KeptReleasePath, text, releaseTimeout)

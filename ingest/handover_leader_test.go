@@ -117,6 +117,26 @@ func TestMemberRestarts(t *testing.T) {
 	}
 }
 
+// The member with the only copy is not there when a leadership begins, and back just before the next change of source.
+func TestMemberAnswersLate(t *testing.T) {
+	c := newColony(t, 3)
+	a, b := newProm("a", 0), newProm("b", 2*time.Second)
+	b.via = 1
+	c.run(time.Minute, a, b)
+	a.kill()
+	c.run(10*time.Second, a, b) // failover_timeout is longer
+	b.via = 2
+	c.members[1].down.Store(true)
+	c.crash(2)
+	c.run(500*time.Millisecond, a, b)
+	c.members[1].down.Store(false)
+	c.run(time.Minute, a, b)
+	c.current("b")
+	if gap := c.check(a.interval+guard, a, b); gap > a.interval+guard {
+		t.Errorf("largest gap %v", gap)
+	}
+}
+
 // A new leader knows how often the sources send: one that died with the old leader is not waited for as for one of which nothing
 // is known.
 func TestNewLeaderKnowsPaces(t *testing.T) {

@@ -48,6 +48,9 @@ func (h *Handler) Lead(ctx context.Context) error {
 			return h.leave(ctx, l)
 		case <-ticks.C:
 			h.tick(ctx, l)
+			if l.collected.Load() {
+				h.collectLate(ctx, l)
+			}
 		case <-releases.C:
 			l.tasks.Go(func() {
 				h.releaseCopies(ctx, l) // the answers say whose window is a new one

@@ -27,7 +27,7 @@ type leadership struct {
 	ticks  int // only touched by tick
 
 	collected atomic.Bool     // what members kept is here, as far as they answered: elections may begin
-	heard     map[string]bool // peers that were asked for what they keep; guarded by mu
+	heard     map[string]bool // peers that were asked for what they keep, true once they have answered; guarded by mu
 	mending   atomic.Bool     // copies are being made of what this node keeps alone
 	work      chan struct{}   // changes of source wait for advance
 	passing   chan struct{}   // a place for each group that passes on what is kept

@@ -107,6 +107,7 @@ func (c *colony) advance() {
 func (c *colony) tick() {
 	m := c.leading()
 	m.h.tick(context.Background(), m.lead)
+	m.h.collectLate(context.Background(), m.lead)
 	c.advance()
 }
 

@@ -146,7 +146,7 @@ func TestRandomRefusalsAreReplayed(t *testing.T) {
 		t.Errorf("%d samples are missing after the replay", n)
 	}
 	old.Start().WaitReady()
-	r.sameBooks()
+	r.cluster.WaitBooks()
 }
 
 // lost counts the acknowledged samples that are not at the LTS.

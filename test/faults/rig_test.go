@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"reflect"
 	"runtime"
 	"slices"
 	"strconv"
@@ -224,48 +223,8 @@ func (r *rig) settle(rules history.Rules) {
 	r.t.Helper()
 	r.cluster.WaitReady()
 	r.cluster.WaitDrained(r.lts.Name)
-	r.sameBooks()
-	r.check(rules)
-}
-
-// sameBooks waits until the books balance on every running node and are the same on all.
-func (r *rig) sameBooks() {
-	r.t.Helper()
 	r.cluster.WaitBooks()
-	harness.Eventually(r.t, "the same books on all nodes", func() error {
-		var first harness.Status
-		for i, n := range r.cluster.Running() {
-			s, err := n.Status()
-			if err != nil {
-				return err
-			}
-			if i == 0 {
-				first = s
-				continue
-			}
-			if err := sameBooks(first, s); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-func sameBooks(a, b harness.Status) error {
-	if len(a.Groups) != len(b.Groups) || len(a.Destinations) != len(b.Destinations) {
-		return fmt.Errorf("%s and %s differ in groups or destinations", a.Node.ID, b.Node.ID)
-	}
-	for i, g := range a.Groups {
-		if h := b.Groups[i]; !reflect.DeepEqual(g.Samples, h.Samples) || g.Current != h.Current || g.Epoch != h.Epoch {
-			return fmt.Errorf("group %s: %s has %+v, %s has %+v", g.Name, a.Node.ID, g, b.Node.ID, h)
-		}
-	}
-	for i, d := range a.Destinations {
-		if e := b.Destinations[i]; !reflect.DeepEqual(d.Samples, e.Samples) || d.Backlog != e.Backlog {
-			return fmt.Errorf("destination %s: %s has %+v, %s has %+v", d.Name, a.Node.ID, d, b.Node.ID, e)
-		}
-	}
-	return nil
+	r.check(rules)
 }
 
 // counted is what the books say was not delivered, for whatever reason. That many acknowledged samples may be missing at
