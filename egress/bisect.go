@@ -187,7 +187,7 @@ func budget(it refusedPiece, taken bool) int {
 // leaf judges what is not taken apart any further.
 func (s *sender) leaf(ctx context.Context, it refusedPiece) error {
 	p := it.piece
-	if !p.repeated() || !it.result.repeats() {
+	if !p.repeated() {
 		p.w.refuse(p, it.result)
 		return nil
 	}
@@ -196,21 +196,39 @@ func (s *sender) leaf(ctx context.Context, it refusedPiece) error {
 		return err
 	}
 	if len(c.groups(p.series(c))) > 1 { // the budget is spent
-		p.w.tookBefore(p.count())
+		it.whole()
 		return nil
 	}
 	return s.bySample(ctx, it)
 }
 
+// probesWorth is how many probes a window is worth in which a refusal is not for repetition: few, unless the endpoint has
+// shown that it takes, or has, something of it.
+func (w *window) probesWorth() int {
+	if w.accepted || w.sent.redelivered > 0 {
+		return probesProvenMax
+	}
+	return probesMax
+}
+
+// whole gives a part the outcome that its answer speaks of.
+func (it refusedPiece) whole() {
+	if it.result.repeats() {
+		it.piece.w.tookBefore(it.piece.count())
+	} else {
+		it.piece.w.refuse(it.piece, it.result)
+	}
+}
+
 // bySample judges the records of one series in order: the earlier ones may have been delivered before, the
-// later ones not.
+// later ones not, and one among them may be what is refused for good.
 func (s *sender) bySample(ctx context.Context, it refusedPiece) error {
 	parts, err := it.piece.records()
 	if err != nil {
 		return err
 	}
-	if parts == nil {
-		it.piece.w.tookBefore(it.piece.count())
+	if parts == nil || !it.result.repeats() && it.piece.w.probes > it.piece.w.probesWorth() {
+		it.whole()
 		return nil
 	}
 	for _, p := range parts {
@@ -219,7 +237,7 @@ func (s *sender) bySample(ctx context.Context, it refusedPiece) error {
 		if err != nil {
 			return err
 		}
-		if p.repeated() && got.repeats() && got.nothing() {
+		if p.repeated() && got.nothing() {
 			err = s.bySample(ctx, refusedPiece{p, got})
 		} else {
 			err = s.judge(ctx, p, got)

@@ -44,7 +44,8 @@
 //     new leader, or a request whose answer was lost) is judged batch by batch instead, in log order, because an endpoint
 //     that rolls back whole requests takes exactly the batches it does not have. What is refused so counts as delivered and
 //     redelivered. If probesMax parts of one batch are refused as repetitions and none is accepted, all of the batch counts so;
-//     if one is accepted, the batch is judged to the single sample.
+//     if one is accepted, the batch is judged to the single sample. So is, within the probes it is worth, a series that is refused
+//     for another reason: some of its samples may be delivered, and are no dead letters then.
 //   - A window of which nothing was accepted waits undecided while up to unrelatedMax-1 others are tried: if one is accepted,
 //     the waiting ones were poison, else the endpoint is at fault. Asking the endpoint with an empty request is the short cut;
 //     as some refuse that always, it is not asked once something was accepted.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,7 +157,7 @@ func TestRelabelAndBisect(t *testing.T) {
 	c := newCluster(t)
 	l := newLTS(t, func(w *write) answer {
 		for _, p := range w.samples {
-			if p == (point{"m_00003", 7}) {
+			if p == (point{"m_00003", 7}) || p == (point{"m_00001", 3}) {
 				return answer{status: 422, body: "bad"}
 			}
 		}
@@ -170,13 +171,16 @@ func TestRelabelAndBisect(t *testing.T) {
 	d.Relabel = rules(t, relabel.Config{SourceLabels: model.LabelNames{"__name__"}, Action: relabel.Drop, Regex: relabel.MustNewRegexp("drop_.*")})
 	c.lead(c.egress(d))
 	got := c.drained(t, "lts")
-	if got.RelabelDropped != 20 || got.Delivered+got.DeadLetter != 50 || got.DeadLetter != 10 {
+	if got.RelabelDropped != 20 || got.Delivered != 48 || got.DeadLetter != 2 {
 		t.Errorf("%+v", got)
 	}
-	for i, info := range c.state.DeadLetters() {
-		if info.Index != uint64(i+2) {
-			t.Errorf("letter %d names entry %d", i, info.Index)
-		}
+	var entries []uint64
+	for _, info := range c.state.DeadLetters() {
+		entries = append(entries, info.Index)
+	}
+	slices.Sort(entries)
+	if !slices.Equal(entries, []uint64{4, 8}) { // the destination's own entry is the first
+		t.Errorf("letters name entries %d", entries)
 	}
 }
 
