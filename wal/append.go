@@ -236,6 +236,20 @@ func (w *WAL) retireLater(s *segment) {
 	})
 }
 
+// Short says whether the disk is short of space. While it is, the log keeps one spare and gives back all other room
+// that it does not need.
+func (w *WAL) Short(short bool) {
+	most := sparesMax
+	if short {
+		most = sparesShort
+	}
+	w.spares.do(func() {
+		if err := w.spares.bound(most); err != nil {
+			_ = w.failure.latch(err)
+		}
+	})
+}
+
 // refillLater sees to it that there is a spare. A full disk is no failure here: nothing is
 // lost, and the next reclaimed segment becomes one.
 func (w *WAL) refillLater() {

@@ -144,7 +144,7 @@
 //	W8  Readers see only durable entries, and never wait for the writer.
 //	W9  Memory does not grow with the backlog, but for 8 bytes per 64 KiB of it.
 //	W10 With the spare in place, an append of up to a segment needs no free disk space; Room says before an append
-//	    whether it does, and whether there is some.
+//	    whether it does, and whether there is some. While the disk is Short there is one spare and no more.
 //
 // # Decisions
 //

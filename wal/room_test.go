@@ -94,3 +94,46 @@ func TestRoomForAReplacement(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// While the disk is short of space, what compaction frees goes back to it, but for one spare.
+func TestShort(t *testing.T) {
+	w := mustOpen(t, inPlace(newMemFS()))
+	defer mustClose(t, w)
+	fill := func(n int) {
+		for range n {
+			last, _ := w.LastIndex()
+			if err := w.StoreLogs(sized(last+1, 1, 3000, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	compact := func() {
+		first, _ := w.FirstIndex()
+		last, _ := w.LastIndex()
+		if err := w.DeleteRange(first, last-1); err != nil {
+			t.Fatal(err)
+		}
+		w.spares.wait()
+	}
+	fill(40)
+	compact()
+	if n := w.Info().Spares; n != sparesMax {
+		t.Fatalf("%d spares after a compaction, want %d: nothing to give back", n, sparesMax)
+	}
+	w.Short(true)
+	w.spares.wait()
+	if n := w.Info().Spares; n != 1 {
+		t.Errorf("%d spares while the disk is short", n)
+	}
+	fill(40)
+	compact()
+	if n := w.Info().Spares; n != 1 {
+		t.Errorf("%d spares after a compaction while the disk is short", n)
+	}
+	w.Short(false)
+	fill(40)
+	compact()
+	if n := w.Info().Spares; n != sparesMax {
+		t.Errorf("%d spares when it has room again", n)
+	}
+}

@@ -10,8 +10,12 @@ import (
 )
 
 // sparesMax bounds the spares. Compaction frees what a snapshot interval took, two or
-// three segments at once; the next ones are cheaper when they overwrite these.
-const sparesMax = 3
+// three segments at once; the next ones are cheaper when they overwrite these. While the disk is short of space there
+// is one: what compaction frees is then wanted elsewhere.
+const (
+	sparesMax   = 3
+	sparesShort = 1
+)
 
 // spare is a file with all its blocks, ready to become a segment.
 type spare struct {
@@ -32,6 +36,7 @@ type spares struct {
 	mu      sync.Mutex
 	idle    sync.Cond // signalled when the queue is done
 	pool    []spare
+	most    int    // sparesMax or sparesShort
 	number  uint64 // of the last spare file
 	queue   []func()
 	running bool
@@ -41,7 +46,7 @@ func newSpares(fsys FS, dir string, size int64, spawn func(func())) *spares {
 	if spawn == nil {
 		spawn = func(run func()) { go run() }
 	}
-	s := &spares{fs: fsys, dir: dir, size: size, spawn: spawn}
+	s := &spares{fs: fsys, dir: dir, size: size, spawn: spawn, most: sparesMax}
 	s.idle.L = &s.mu
 	return s
 }
@@ -174,7 +179,7 @@ func (s *spares) refill() error {
 // says which. The file must not be read for its old contents any more, but may be: nothing
 // of it validates once it is overwritten.
 func (s *spares) retire(f File, path string) (recycled bool, err error) {
-	if s.count() >= sparesMax {
+	if s.enough() {
 		return false, s.discard(f, path)
 	}
 	kept := spare{file: f, path: s.nextPath(), size: s.size}
@@ -203,7 +208,7 @@ func (s *spares) adopt(number uint64) error {
 	if err != nil {
 		return fmt.Errorf("wal: open spare: %w", err)
 	}
-	if s.count() >= sparesMax {
+	if s.enough() {
 		return s.discard(f, path)
 	}
 	if err := s.resize(f); err != nil {
@@ -239,6 +244,26 @@ func (s *spares) add(made spare) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pool = append(s.pool, made)
+}
+
+// bound sets how many spares are kept, and removes the others.
+func (s *spares) bound(most int) error {
+	s.mu.Lock()
+	s.most = most
+	surplus := s.pool[:max(0, len(s.pool)-most)]
+	s.pool = slices.Clone(s.pool[len(surplus):])
+	s.mu.Unlock()
+	var errs []error
+	for _, old := range surplus {
+		errs = append(errs, s.discard(old.file, old.path))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *spares) enough() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pool) >= s.most
 }
 
 func (s *spares) count() int {

@@ -174,7 +174,7 @@ func (s *Server) openLog() error {
 	})
 	s.storage = newStorage(c.Storage.Path, int64(c.Storage.MaxBytes), int64(c.Storage.MinFreeBytes),
 		func() int64 { return s.log.Info().Bytes },
-		func() uint64 { _, bytes := s.largestBacklog(); return bytes },
+		func() uint64 { _, bytes := s.largestBacklog(); return bytes }, s.log.Short,
 		s.options.Logger.With("component", "storage"))
 	return s.storage.Open(time.Now())
 }

@@ -37,16 +37,17 @@ type storage struct {
 	minFreeBytes  int64
 	walBytes      func() int64
 	backlogBytes  func() uint64
+	short         func(bool) // told when the disk has become full, and when it has room again
 	logger        *slog.Logger
 	state         atomic.Pointer[diskState]
 	growth        growth
 	spareReleased bool
 }
 
-func newStorage(dir string, maxBytes, minFreeBytes int64, walBytes func() int64, backlogBytes func() uint64, logger *slog.Logger) *storage {
+func newStorage(dir string, maxBytes, minFreeBytes int64, walBytes func() int64, backlogBytes func() uint64, short func(bool), logger *slog.Logger) *storage {
 	return &storage{
 		dir: dir, maxBytes: maxBytes, minFreeBytes: minFreeBytes,
-		walBytes: walBytes, backlogBytes: backlogBytes, logger: logger,
+		walBytes: walBytes, backlogBytes: backlogBytes, short: short, logger: logger,
 	}
 }
 
@@ -90,6 +91,7 @@ func (s *storage) look(now time.Time) error {
 	s.state.Store(next)
 	s.tendSpare(next)
 	if (next.full != "") != wasFull {
+		s.short(!wasFull)
 		if wasFull {
 			s.logger.Info("storage has room again", "free_bytes", next.freeBytes, "wal_bytes", next.walBytes)
 		} else {

@@ -16,7 +16,7 @@ import (
 func disk(t *testing.T, maxBytes, minFreeBytes int64) (s *storage, wal *int64, backlog *uint64) {
 	t.Helper()
 	wal, backlog = new(int64), new(uint64)
-	s = newStorage(t.TempDir(), maxBytes, minFreeBytes, func() int64 { return *wal }, func() uint64 { return *backlog }, slog.New(slog.DiscardHandler))
+	s = newStorage(t.TempDir(), maxBytes, minFreeBytes, func() int64 { return *wal }, func() uint64 { return *backlog }, func(bool) {}, slog.New(slog.DiscardHandler))
 	if err := s.Open(time.Unix(1000, 0)); err != nil {
 		t.Fatal(err)
 	}
