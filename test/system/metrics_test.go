@@ -27,6 +27,7 @@ var contract = []string{
 	"highlander_destination_held", "highlander_raft_leader", "highlander_wal_bytes",
 	"highlander_wal_fsync_duration_seconds", "highlander_storage_full_in_seconds", "highlander_build_info",
 	"highlander_config_last_reload_successful",
+	"highlander_cluster_failures_tolerated", "highlander_ingest_kept_underreplicated_requests",
 }
 
 func TestMetrics(t *testing.T) {
