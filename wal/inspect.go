@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 )
 
 // inspectAttempts bounds how often a directory that changes while it is read is read again.
@@ -96,10 +97,14 @@ func Verify(dir string) (Report, error) {
 		if i+1 < len(found.live) {
 			last = found.live[i+1].base - 1
 		}
-		if err := report.segment(dir, name, last); err != nil {
-			if gone(dir, name) {
-				continue
-			}
+		e, err := settled(dir, name, last)
+		if e.segment != nil {
+			report.count(e)
+		}
+		if last == 0 {
+			report.tail = e
+		}
+		if err != nil {
 			report.Problems = append(report.Problems, Problem{name.id, name.String(), err})
 		}
 	}
@@ -113,67 +118,69 @@ func Verify(dir string) (Report, error) {
 	return report, nil
 }
 
-// segment reads one segment whole.
-func (r *Report) segment(dir string, name segmentName, last uint64) error {
+// settled reads one segment whole, again if that fails: a living writer may have gone on to the next segment, or reclaimed this
+// one. No extent and no error is that of one that has been reclaimed.
+func settled(dir string, name segmentName, last uint64) (e extent, err error) {
+	for range inspectAttempts {
+		if e, err = readWhole(dir, name, last); err == nil {
+			return e, nil
+		}
+		found, lookErr := survive(dir)
+		if lookErr != nil {
+			return e, err
+		}
+		i := slices.Index(found.live, name)
+		if i < 0 {
+			return extent{}, nil
+		}
+		if i+1 < len(found.live) {
+			last = found.live[i+1].base - 1
+		}
+	}
+	return e, err
+}
+
+// readWhole reads one segment; last 0 is for the tail. The extent is what was read, also of a damaged one.
+func readWhole(dir string, name segmentName, last uint64) (extent, error) {
 	s, err := openSegment(osFS{}, dir, name, os.O_RDONLY)
 	if err != nil {
-		return err
+		return extent{}, err
 	}
 	defer s.file.Close()
-	r.Segments++
 	if last == 0 {
 		e, _, err := loadTail(s)
-		if e.segment != nil {
-			r.count(e)
-			r.tail = e
-		}
-		return err
+		return e, err
 	}
 	sc := newScanner(s)
 	for sc.open.last < last {
 		if err := sc.next(); err != nil {
-			r.count(sc.open)
-			return located(err, s.id, sc.open.end, sc.open.last+1)
+			return sc.open, located(err, s.id, sc.open.end, sc.open.last+1)
 		}
 	}
-	r.count(sc.open)
 	footer, footed, err := readFooter(s)
 	if err != nil || !footed {
-		return err
+		return sc.open, err
 	}
-	return footer.describes(sc.open)
+	return sc.open, footer.describes(sc.open)
 }
 
-// end holds what was found against what the log once was.
+// end holds what was found against what the log once was; not where the log has gone on since.
 func (r *Report) end(dir string, found survey) error {
-	mark, err := readEnd(osFS{}, dir)
-	if err != nil || len(r.Problems) > 0 {
+	now, err := survive(dir)
+	if err != nil || len(r.Problems) > 0 || !slices.Equal(now.live, found.live) {
 		return err
 	}
-	return mark.holds(found, r.tail)
+	return found.mark.holds(found, r.tail)
 }
 
 func (r *Report) count(e extent) {
+	r.Segments++
 	if r.FirstIndex == 0 && e.last >= e.base {
 		r.FirstIndex = e.base
 	}
 	r.Entries += e.last + 1 - e.base
 	r.Bytes += e.end
 	r.LastIndex = max(r.LastIndex, e.last)
-}
-
-// gone reports that a segment has been reclaimed since it was found.
-func gone(dir string, name segmentName) bool {
-	found, err := survive(dir)
-	if err != nil {
-		return false
-	}
-	for _, n := range found.live {
-		if n == name {
-			return false
-		}
-	}
-	return true
 }
 
 // survive surveys a directory that may be changing.

@@ -191,6 +191,41 @@ func TestInspectLive(t *testing.T) {
 	mustClose(t, w)
 }
 
+// A log that rolls to other segments while it is read is not damaged.
+func TestVerifyLongLive(t *testing.T) {
+	dir := t.TempDir()
+	w := mustOpen(t, Options{Dir: dir, SegmentBytes: segmentBytesMin})
+	if err := w.StoreLogs(entries(1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	next := uint64(2)
+	for ; next < 60000; next += 60 {
+		if err := w.StoreLogs(sized(next, 60, 100, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var stop atomic.Bool
+	written := make(chan error)
+	go func() {
+		var err error
+		for ; !stop.Load() && err == nil; next += 60 {
+			err = w.StoreLogs(sized(next, 60, 100, 1))
+		}
+		written <- err
+	}()
+	for range 3 {
+		r, err := Verify(dir)
+		if err != nil || len(r.Problems) > 0 {
+			t.Errorf("verify: %+v, %v", r.Problems, err)
+		}
+	}
+	stop.Store(true)
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+	mustClose(t, w)
+}
+
 // What a log would not be opened with is a problem, also where every checksum is right.
 func TestVerifyFooters(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, dir string, files []SegmentInfo){

@@ -13,15 +13,20 @@ type survey struct {
 	live   []segmentName // ascending, by id and by base
 	dead   []segmentName
 	spares []uint64
+	mark   endMark // as it was before the rest: beside a living writer it may claim more a moment later
 }
 
 // look surveys a directory. file is the open file "first".
 func look(fsys FS, dir string, b bounds) (survey, error) {
+	mark, err := readEnd(fsys, dir)
+	if err != nil {
+		return survey{}, err
+	}
 	names, err := fsys.List(OpOpen, dir)
 	if err != nil {
 		return survey{}, fmt.Errorf("wal: list %s: %w", dir, err)
 	}
-	s := survey{bounds: b}
+	s := survey{bounds: b, mark: mark}
 	var found []segmentName
 	for _, name := range names {
 		if n, ok := parseSegmentName(name); ok {
@@ -104,11 +109,7 @@ func load(fsys FS, dir string, s survey, flag int) (loaded files, err error) {
 			return loaded, err
 		}
 	}
-	mark, err := readEnd(fsys, dir)
-	if err != nil {
-		return loaded, err
-	}
-	if err := mark.holds(s, loaded.tail()); err != nil {
+	if err := s.mark.holds(s, loaded.tail()); err != nil {
 		return loaded, err
 	}
 	if n := len(loaded.extents); n > 0 && s.bounds.first > loaded.extents[n-1].last {
