@@ -183,7 +183,12 @@ func (i *instance) startRaft() error {
 	network := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: i.layer, Logger: logger, MaxPool: 4, MaxRPCsInFlight: 2, Timeout: 3 * time.Second,
 	})
-	i.intake = newIntake(network.Consumer(), opts.Room, i.node.noRoom)
+	room := func(entries []*raft.Log) error {
+		i.node.watch.begin() // making room writes
+		defer i.node.watch.end()
+		return opts.Room(entries)
+	}
+	i.intake = newIntake(network.Consumer(), room, i.node.noRoom)
 	go i.intake.run()
 	var trans raft.Transport = &transport{NetworkTransport: network, retention: i.retention, intake: i.intake}
 	if opts.seams.wrapTransport != nil {
