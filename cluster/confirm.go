@@ -19,7 +19,7 @@ func (n *Node) StillLeads(ctx context.Context, leadership any) error {
 	if turn == nil || inst == nil || leadership != any(turn) {
 		return ErrNotLeader
 	}
-	term, voters := inst.raft.CurrentTerm(), n.voters()
+	term, voters := turn.term, n.voters()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answers := make(chan bool, len(voters))

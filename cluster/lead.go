@@ -15,6 +15,7 @@ import (
 // committed before. It is a context: whoever works for the leader needs to know nothing of elections.
 type leadership struct {
 	ctx      context.Context
+	term     uint64 // Raft's, before the turn began; a later one is not this turn's
 	end      context.CancelCauseFunc
 	done     chan struct{} // closed when everything that worked under it has returned
 	verified atomic.Int64  // when, after the node's start, a majority last confirmed it; nanoseconds
@@ -49,7 +50,7 @@ func (i *instance) watchLeadership(ctx context.Context, lead func(context.Contex
 }
 
 func (i *instance) beginTurn(ctx context.Context, lead func(context.Context)) *leadership {
-	turn := &leadership{done: make(chan struct{})}
+	turn := &leadership{term: i.raft.CurrentTerm(), done: make(chan struct{})}
 	turn.ctx, turn.end = context.WithCancelCause(ctx)
 	go func() {
 		defer close(turn.done)

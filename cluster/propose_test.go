@@ -425,3 +425,28 @@ func TestStillLeads(t *testing.T) {
 		t.Errorf("an earlier turn: %v", err)
 	}
 }
+
+// L4 holds although Raft's word that the leader was deposed has not been heard yet: a later leader's term is not the turn's.
+func TestStillLeadsBeforeTheLossIsHeard(t *testing.T) {
+	room := newRoom(t)
+	boxes := startAll(room.boxes(3))
+	leader := room.whole(boxes...)
+	inst := leader.node.current.Load()
+	first := inst.raft.CurrentTerm()
+	other := others(boxes, leader)[0]
+	if err := leader.node.TransferLeadership(within(t), other.name); err != nil {
+		t.Fatal(err)
+	}
+	room.leader(other)
+	if err := other.node.TransferLeadership(within(t), leader.name); err != nil {
+		t.Fatal(err)
+	}
+	room.leader(leader)
+	real := inst.leading.Load()
+	late := &leadership{ctx: context.Background(), term: first, done: make(chan struct{})} // of the first term
+	inst.leading.Store(late)
+	defer inst.leading.Store(real)
+	if err := leader.node.StillLeads(within(t), late); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("another node has led since: %v", err)
+	}
+}
