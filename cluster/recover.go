@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 
 	"github.com/google/uuid"
@@ -88,7 +89,15 @@ func renewTerm(dir, cluster string, term uint64) (uint64, error) {
 	if err := adoptBallot(dir); err != nil {
 		return 0, fmt.Errorf("term and vote: %w", err)
 	}
-	store, _, err := openBallot(filepath.Join(dir, ballotFile))
+	path := filepath.Join(dir, ballotFile)
+	store, _, err := openBallot(path)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrDamaged) {
+		// Nobody of the old cluster is talked to any more: what was voted there binds nobody.
+		if err := createBallot(path, nil); err != nil {
+			return 0, fmt.Errorf("term and vote: %w", err)
+		}
+		store, _, err = openBallot(path)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("term and vote: %w", err)
 	}

@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -110,5 +112,29 @@ func TestNothingToRecover(t *testing.T) {
 	one := room.box("n1")
 	if err := one.recover(t); err == nil || !strings.Contains(err.Error(), "nothing to recover") {
 		t.Errorf("recover: %v", err)
+	}
+}
+
+// A lost or damaged ballot does not keep the last node left from being recovered: its votes bound it to the old cluster only.
+func TestRecoverWithoutBallot(t *testing.T) {
+	for what, spoil := range map[string]func(string) error{
+		"missing": os.Remove,
+		"damaged": func(path string) error { return os.WriteFile(path, make([]byte, 2*ballotBlock), 0o600) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			room := newRoom(t)
+			one := room.box("n1").start()
+			room.whole(one)
+			acked := room.fill("a", 20, 20, one)
+			one.stop()
+			if err := errors.Join(spoil(filepath.Join(one.path, ballotFile)), one.recover(t)); err != nil {
+				t.Fatal(err)
+			}
+			one.start()
+			room.whole(one)
+			if lost := one.missing(acked, nil); lost > 0 {
+				t.Errorf("%d entries lost", lost)
+			}
+		})
 	}
 }

@@ -16,7 +16,9 @@ import (
 // batch it holds. It is for the last node left of a lost majority; the members that are gone are refused
 // should they come back.
 func Recover(c config.Config, logger *slog.Logger) (err error) {
-	defer func() { err = explainDamage(err, &c) }()
+	alone := c
+	alone.Cluster.Join = nil // there is nobody left to get anything from
+	defer func() { err = explainDamage(err, &alone) }()
 	dir, err := cluster.OpenDir(c.Storage.Path, c.Node.ID, false)
 	if err != nil {
 		return err
