@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -195,18 +196,16 @@ func (b *ballot) GetUint64(key []byte) (uint64, error) {
 // Close closes the file.
 func (b *ballot) Close() error { return b.file.Close() }
 
-// adoptBallot takes term and vote over from the store that earlier builds kept them in.
+// adoptBallot takes term and vote over from the store that earlier builds kept them in. Where both are there, the one with
+// the later term counts: an adoption was interrupted, or an earlier build has run since.
 func adoptBallot(dir string) error {
 	old, path := filepath.Join(dir, stableFile), filepath.Join(dir, ballotFile)
-	_, err := os.Stat(path)
-	if err == nil {
-		return ignoreMissing(os.Remove(old)) // it must never be taken for the newer one
-	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
 	if _, err := os.Stat(old); err != nil {
 		return ignoreMissing(err)
+	}
+	known, err := ballotTerm(path)
+	if err != nil {
+		return err
 	}
 	store, err := openBolt(old)
 	if err != nil {
@@ -224,10 +223,25 @@ func adoptBallot(dir string) error {
 	if err := store.Close(); err != nil {
 		return err
 	}
-	if err := createBallot(path, values); err != nil {
-		return err
+	if term := values[string(currentTermKey)]; known == nil || bytes.Compare(term, known) > 0 {
+		if err := createBallot(path, values); err != nil {
+			return err
+		}
 	}
 	return os.Remove(old)
+}
+
+// ballotTerm returns the term in a ballot as it is stored, nil without one.
+func ballotTerm(path string) ([]byte, error) {
+	b, _, err := openBallot(path)
+	if err != nil {
+		return nil, ignoreMissing(err)
+	}
+	term, err := b.Get(currentTermKey)
+	if err != nil {
+		term = []byte{}
+	}
+	return term, b.Close()
 }
 
 func ignoreMissing(err error) error {

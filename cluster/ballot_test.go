@@ -178,3 +178,29 @@ func TestBallotOfANewerVersion(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// An earlier build that ran in between has voted in its own store: those votes are not forgotten.
+func TestBallotAdoptAfterRollback(t *testing.T) {
+	dir := t.TempDir()
+	// a node of this build that has joined nothing yet
+	if err := createBallot(filepath.Join(dir, ballotFile), map[string][]byte{string(clusterKey): []byte("c")}); err != nil {
+		t.Fatal(err)
+	}
+	// rolled back: the earlier build knows nothing of it, joins, votes
+	store, err := openBolt(filepath.Join(dir, stableFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(store.Set(clusterKey, []byte("c")), store.SetUint64(currentTermKey, 9), store.SetUint64(lastVoteTermKey, 9),
+		store.Set(lastVoteCandKey, []byte("n2")), store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	// and forward again
+	if err := adoptBallot(dir); err != nil {
+		t.Fatal(err)
+	}
+	b := ballotIn(t, dir)
+	if term, err := b.GetUint64(currentTermKey); err != nil || term != 9 {
+		t.Errorf("term %d, %v: term and vote were taken back", term, err)
+	}
+}
