@@ -59,13 +59,14 @@ func Inspect(dir string) (Layout, error) {
 }
 
 // Dump calls fn for each entry from index from to index to (0: the first, the last), and changes
-// nothing. The directory may be in use. An entry's data is valid until fn returns.
+// nothing. The directory may be in use. An entry's data is valid until fn returns. Of a damaged directory it shows what
+// is before the damage, and then tells of that.
 func Dump(dir string, from, to uint64, fn func(Entry) error) error {
 	if to == 0 {
 		to = math.MaxUint64
 	}
 	next := from // entries that fn has seen are not shown again when the directory is read again
-	return attend(dir, func(found survey, loaded files) error {
+	err := attend(dir, func(found survey, loaded files) error {
 		v := viewOf(found, loaded)
 		var c cursor
 		for next = max(next, v.first); next <= to && v.contains(next); next++ {
@@ -79,6 +80,55 @@ func Dump(dir string, from, to uint64, fn func(Entry) error) error {
 		}
 		return nil
 	})
+	if bad := (*CorruptError)(nil); errors.As(err, &bad) {
+		return errors.Join(salvage(dir, next, to, fn), err)
+	}
+	return err
+}
+
+// salvage shows what a damaged directory holds before the damage.
+func salvage(dir string, from, to uint64, fn func(Entry) error) error {
+	found, err := survive(dir)
+	if err != nil {
+		return nil // that is the damage
+	}
+	for i, name := range found.live {
+		last := uint64(math.MaxUint64) // the tail's end is where it cannot be read any more
+		if i+1 < len(found.live) {
+			last = found.live[i+1].base - 1
+		}
+		if whole, err := salvageSegment(dir, name, last, max(from, found.bounds.first), to, fn); err != nil || !whole {
+			return err
+		}
+	}
+	return nil
+}
+
+// salvageSegment reports whether it came to the segment's last entry.
+func salvageSegment(dir string, name segmentName, last, from, to uint64, fn func(Entry) error) (whole bool, err error) {
+	s, err := openSegment(osFS{}, dir, name, os.O_RDONLY)
+	if err != nil {
+		return false, nil
+	}
+	defer s.file.Close()
+	sc := newScanner(s)
+	sc.each = func(f frame) error {
+		if f.index < from || f.index > to {
+			return nil
+		}
+		if err := fn(Entry{f.index, f.term, f.kind, f.data}); err != nil {
+			return final{err}
+		}
+		return nil
+	}
+	for sc.open.last < last {
+		if err := sc.next(); err != nil {
+			stop := final{}
+			errors.As(err, &stop)
+			return false, stop.error // none at the end, or at the damage
+		}
+	}
+	return true, nil
 }
 
 // Verify reads every entry of a directory, changes nothing and reports all damage it finds. The

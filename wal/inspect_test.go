@@ -276,3 +276,37 @@ func refoot(t *testing.T, f SegmentInfo, edit func(*extent)) {
 		t.Fatal(err)
 	}
 }
+
+// What is whole in a damaged directory is shown, then the damage is told.
+func TestDumpDamaged(t *testing.T) {
+	for what, spoil := range map[string]func(t *testing.T, l Layout, dir string){
+		"the tail is gone": func(t *testing.T, l Layout, dir string) {
+			if err := os.Remove(l.Files[len(l.Files)-1].Path); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a flip in the tail": func(t *testing.T, l Layout, dir string) {
+			f := l.Files[len(l.Files)-1]
+			b, _ := os.ReadFile(f.Path)
+			b[frameStart+70] ^= 4
+			if err := os.WriteFile(f.Path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir, m := onDisk(t)
+			l, err := Inspect(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			spoil(t, l, dir)
+			n := 0
+			err = Dump(dir, 0, 0, func(Entry) error { n++; return nil })
+			t.Logf("%d of %d entries in %d segments shown: %v", n, m.last()-m.first()+1, len(l.Files), err)
+			if err == nil || n == 0 {
+				t.Error("what is whole is not shown")
+			}
+		})
+	}
+}
