@@ -136,6 +136,8 @@ func (n *Node) openStable(own Identity) (*ballot, error) {
 	}
 	kept, err := store.Get(clusterKey)
 	switch {
+	case errors.Is(err, errNoValue) && own.Held:
+		err = fmt.Errorf("%w: %s lacks the cluster's UUID: what was voted is lost", ErrDamaged, path)
 	case errors.Is(err, errNoValue):
 		err = store.Set(clusterKey, []byte(own.Cluster))
 	case err == nil && string(kept) != own.Cluster && own.Held:
