@@ -2,8 +2,10 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/highlander-io/highlander/fsm"
@@ -43,20 +45,32 @@ func (b *sourceBooks) discard(bytes int) {
 type ledger struct {
 	mu      sync.Mutex
 	seq     uint64
-	pending []byte // encoded, not known to be committed
+	pending []byte        // encoded, not known to be committed
+	begun   atomic.Uint64 // flushes
+	done    uint64        // the last one that left nothing
 }
 
 // deltaBytesMax keeps a delta well below the size of an entry.
 const deltaBytesMax = fsm.MaxEntryBytes / 4
 
-// flush commits what the leader saw since the last time, in as many deltas as it takes.
+// flush commits what the leader saw since the last time, in as many deltas as it takes. It looks at every group: whoever waited
+// while a later flush than its call went through has nothing left to commit.
 func (h *Handler) flush(ctx context.Context, l *leadership) error {
+	called := l.ledger.begun.Load()
 	l.ledger.mu.Lock()
 	defer l.ledger.mu.Unlock()
+	if l.ledger.done > called {
+		return nil
+	}
+	begun := l.ledger.begun.Add(1)
 	for {
+		if l.over.Load() {
+			return errors.New(notLeader)
+		}
 		if l.ledger.pending == nil {
 			books := l.delta(h.now())
 			if books == nil {
+				l.ledger.done = begun
 				return nil
 			}
 			entry, err := fsm.Encode(books)

@@ -32,6 +32,7 @@ const (
 func (h *Handler) takeOver(l *leadership) {
 	o := h.options.Load()
 	h.meet()
+	l.ahead = h.window.ahead(l.since)
 	for _, state := range h.state.Groups() {
 		g, err := l.enter(state.ID, fsm.GroupsMax)
 		if err != nil {
@@ -111,8 +112,12 @@ func (h *Handler) collect(ctx context.Context, l *leadership) {
 }
 
 // collectLate asks those who could not be reached, or did not answer in time, when this leadership began. What they keep
-// may be the last copy, and the next change of source comes when it comes: so it is done as soon as they are there.
+// may be the last copy, and the next change of source comes when it comes: so it is done as soon as they are there. Where there
+// is no room for it, it would be fetched in vain at each tick.
 func (h *Handler) collectLate(ctx context.Context, l *leadership) {
+	if at := l.fullAt.Load(); at != nil && h.now().Sub(*at) < releaseInterval {
+		return
+	}
 	for _, peer := range *h.peers.Load() {
 		if !peer.Reachable || l.asked(peer.Name) {
 			continue
@@ -132,6 +137,10 @@ func (h *Handler) collectFrom(ctx context.Context, l *leadership, peer Peer) err
 		return nil
 	}
 	err := h.fetch(ctx, l, peer)
+	if errors.Is(err, errWindowFull) {
+		now := h.now()
+		l.fullAt.Store(&now)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
@@ -280,6 +289,7 @@ func (h *Handler) serveRelease(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.paces.Store(&order.Paces)
+	h.window.raise(time.UnixMicro(order.Before).Add(releaseSlack).UnixMicro())
 	before := make(map[shelfKey]int64, len(order.Sources))
 	for _, s := range order.Sources {
 		before[shelfKey{fsm.GroupID{Tenant: s.Tenant, Name: s.Group}, s.Source}] = s.Before

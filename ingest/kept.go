@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/highlander-io/highlander/fsm"
 	"github.com/highlander-io/highlander/fsm/wire"
@@ -98,6 +99,20 @@ func (w *window) copy(it *keptItem) (bool, error) {
 	}
 	w.last = max(w.last, it.arrived) // whoever leads next goes on from there, whatever its clock says
 	return true, w.add(it)
+}
+
+// raise notes the time by which the leader keeps: whoever leads next goes on from there.
+func (w *window) raise(to int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = max(w.last, to)
+}
+
+// ahead is by how much what is kept is ahead of a time.
+func (w *window) ahead(of time.Time) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return max(0, time.UnixMicro(w.last).Sub(of))
 }
 
 func (w *window) add(it *keptItem) error {

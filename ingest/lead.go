@@ -25,6 +25,7 @@ func (h *Handler) Lead(ctx context.Context) error {
 	h.takeOver(l)
 	h.lead.Store(l)
 	defer l.tasks.Wait()
+	defer l.over.Store(true)
 	defer h.metrics.outOfOrder.Reset() // who leads next forgets sources; this node would show them for ever
 	defer h.lead.CompareAndSwap(l, nil)
 	l.tasks.Go(func() {

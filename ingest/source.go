@@ -16,6 +16,7 @@ import (
 type leadership struct {
 	origin string
 	since  time.Time
+	ahead  time.Duration // by which what is kept was ahead of since when this leadership began
 	// refusedAt is when the gate last refused everybody. Nobody can be called silent for that.
 	refusedAt atomic.Pointer[time.Time]
 
@@ -24,19 +25,21 @@ type leadership struct {
 	metadata map[metadataKey]time.Time // unnamed metadata that passed, until it may pass again
 
 	ledger ledger
-	ticks  int // only touched by tick
+	over   atomic.Bool // what is not proposed by now stays out of the books: the next leader has begun them anew
+	ticks  int         // only touched by tick
 
-	collected atomic.Bool     // what members kept is here, as far as they answered: elections may begin
-	heard     map[string]bool // peers that were asked for what they keep, true once they have answered; guarded by mu
-	mending   atomic.Bool     // copies are being made of what this node keeps alone
-	work      chan struct{}   // changes of source wait for advance
-	passing   chan struct{}   // a place for each group that passes on what is kept
+	collected atomic.Bool               // what members kept is here, as far as they answered: elections may begin
+	heard     map[string]bool           // peers that were asked for what they keep, true once they have answered; guarded by mu
+	fullAt    atomic.Pointer[time.Time] // when there was no room for what a member keeps
+	mending   atomic.Bool               // copies are being made of what this node keeps alone
+	work      chan struct{}             // changes of source wait for advance
+	passing   chan struct{}             // a place for each group that passes on what is kept
 	tasks     sync.WaitGroup
 }
 
-// time is the wall clock as it was when this node began to lead, and what has passed since then. Steps of the wall clock do
-// not move it: what is kept is put in order, and measured, by this.
-func (l *leadership) time(now time.Time) time.Time { return l.since.Add(now.Sub(l.since)) }
+// time is the wall clock as it was when this node began to lead, or that of the last leader if that was ahead, and what has
+// passed since then. Steps of the wall clock do not move it: what is kept is put in order, and measured, by this.
+func (l *leadership) time(now time.Time) time.Time { return l.since.Add(l.ahead + now.Sub(l.since)) }
 
 func newLeadership(origin string, now time.Time) *leadership {
 	return &leadership{
@@ -62,8 +65,8 @@ type group struct {
 	handover    atomic.Pointer[handover]
 	owed        []fsm.ChangeBooks // of handovers that another one has followed; not in the books yet
 	partialSaid bool              // that the current source delivers less than a standby
-	watermark   int64             // as behind found it
-	moved       time.Time         // when behind found that it had moved
+	watermark   int64             // the last one that behind took for the time
+	moved       time.Time         // when it did
 }
 
 // source is what the leader has seen of one source.
@@ -278,16 +281,25 @@ func freshSlack(a, b *source) time.Duration {
 // behind says by how much this leader's clock is behind what the group's sources have shown the time to be; 0 while it may
 // be right. The watermark was believed when it was accepted, and time has gone on since it moved: a clock that is short of
 // that by much was set back, or is not as good as the last leader's. Samples are believed, and batches stamped, by what it
-// would show if it were right. The caller holds g.mu.
+// would show if it were right. What is believed by that alone proves nothing further: each sample that is a little ahead would
+// let the next one be further ahead, and the time of the group, and of the whole log, would go with it. The caller holds g.mu.
 func (g *group) behind(watermark int64, now time.Time, guard time.Duration) time.Duration {
-	if g.watermark != watermark || g.moved.IsZero() {
+	shown := time.UnixMilli(watermark)
+	switch {
+	case watermark == 0:
+		return 0
+	case g.moved.IsZero(), shown.After(g.shown(now)) && !shown.After(now.Add(guard/2)):
 		g.watermark, g.moved = watermark, now
 	}
-	short := time.UnixMilli(watermark).Add(now.Sub(g.moved)).Sub(now)
-	if watermark == 0 || short <= guard/2 {
-		return 0
+	if short := g.shown(now).Sub(now); short > guard/2 {
+		return short
 	}
-	return short
+	return 0
+}
+
+// shown is the time as the watermark of then, and what has passed since, tell it.
+func (g *group) shown(now time.Time) time.Time {
+	return time.UnixMilli(g.watermark).Add(now.Sub(g.moved))
 }
 
 // rivals returns, once, the unnamed hosts of a group if there are several: all but one of them are taken for standbys,
