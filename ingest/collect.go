@@ -62,7 +62,7 @@ func (h *Handler) takeOver(l *leadership) {
 	}
 }
 
-// adopt counts an item of a window as this leadership's. What its source passed on when it became current is not
+// adopt counts an item of this node's window as this leadership's. What its source passed on when it became current is not
 // needed any more.
 func (h *Handler) adopt(l *leadership, it *keptItem, o *Options) {
 	g, err := l.enter(it.owner.group, o.MaxGroups)
@@ -71,6 +71,11 @@ func (h *Handler) adopt(l *leadership, it *keptItem, o *Options) {
 		return
 	}
 	defer g.mu.Unlock()
+	h.adoptInto(g, it, o)
+}
+
+// adoptInto does so. The caller holds g.mu.
+func (h *Handler) adoptInto(g *group, it *keptItem, o *Options) {
 	s, err := g.source(it.owner.source, o.MaxSources)
 	if err != nil {
 		h.window.remove(it)
@@ -83,6 +88,21 @@ func (h *Handler) adopt(l *leadership, it *keptItem, o *Options) {
 		return
 	}
 	it.book.adopt(&s.books, it.share)
+}
+
+// takeCopy takes over what a member keeps, unless it is here. It is put into the window and into the books in one, as it may be
+// passed on at once.
+func (h *Handler) takeCopy(l *leadership, it *keptItem, o *Options) error {
+	g, err := l.enter(it.owner.group, o.MaxGroups)
+	if err != nil {
+		return nil // as adopt: there is no room for its group
+	}
+	defer g.mu.Unlock()
+	fresh, err := h.window.copy(it)
+	if fresh && err == nil {
+		h.adoptInto(g, it, o)
+	}
+	return err
 }
 
 // meet looks up who else is there. It is done now and then, as requests need it at once.
@@ -195,14 +215,10 @@ func (h *Handler) fetch(ctx context.Context, l *leadership, peer Peer) error {
 			return err
 		}
 		for _, it := range f.items(body) {
-			fresh, err := h.window.copy(it)
-			if err != nil {
+			if err := h.takeCopy(l, it, o); err != nil {
 				return err
 			}
 			h.window.hold(it.id, holder)
-			if fresh {
-				h.adopt(l, it, o)
-			}
 		}
 	}
 }

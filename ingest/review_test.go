@@ -190,8 +190,8 @@ func TestReviewLateFlushOfAnEarlierLeadership(t *testing.T) {
 	d.expect(d.post(bodyV1(t, series(at, "__name__", "m")), by("g", "b")), http.StatusAccepted)
 	old := d.lead
 	d.clock.advance(time.Second)
-	old.over.Store(true) // as Lead does
-	d.takeOver()         // the same node again; b's request is not in the books yet
+	old.over.Store(true)                                      // as Lead does
+	d.takeOver()                                              // the same node again; b's request is not in the books yet
 	if err := d.Handler.flush(t.Context(), old); err != nil { // as a request of the old leadership does before its 204
 		t.Logf("refused: %v", err)
 	}
@@ -200,4 +200,44 @@ func TestReviewLateFlushOfAnEarlierLeadership(t *testing.T) {
 	if kept := d.group("g").Standby.Kept; kept != int64(items) {
 		t.Errorf("%d are kept, the books say %d", items, kept)
 	}
+}
+
+// What a member offers while kept samples are being passed on is passed on and booked once, whichever comes first.
+func TestReviewOfferedWhilePassing(t *testing.T) {
+	for i := range 30 {
+		d := newDesk(t)
+		at := d.clock.Now()
+		d.expect(d.post(bodyV1(t, series(at, "__name__", "m")), by("g", "a")), http.StatusNoContent)
+		d.expect(d.post(bodyV1(t, series(at.Add(5*time.Second), "__name__", "n")), by("g", "b")), http.StatusAccepted)
+		d.flush()
+		it := d.window.list()[0]
+		d.window.remove(it) // it is another member's alone
+		d.lead.tasks.Go(func() {
+			d.node.apply(mustEncode(t, &fsm.SourceOp{Op: fsm.OpPromote, Group: fsm.GroupID{Name: "g"}, Source: "b", Time: 1}))
+			d.Handler.tick(t.Context(), d.lead)
+			d.Handler.advance(t.Context(), d.lead)
+		})
+		fresh := &keptItem{id: it.id, owner: it.owner, named: it.named, client: it.client, protocol: it.protocol, arrived: it.arrived, share: it.share, body: it.body}
+		d.lead.tasks.Go(func() {
+			time.Sleep(time.Duration(i) * 20 * time.Microsecond)
+			_ = d.takeCopy(d.lead, fresh, d.options.Load())
+		})
+		d.lead.tasks.Wait()
+		d.flush()
+		g := d.group("g")
+		items, _ := d.window.held()
+		// one was counted when it was answered (its item was taken away behind the books' back), one as it is offered
+		used := g.History[len(g.History)-1].KeptUsed
+		if g.Standby.Kept != int64(1+items) || g.Standby.Used != used {
+			t.Fatalf("round %d: the history tells of %d used, %d are kept beside the one taken away: %+v", i, used, items, g.Standby)
+		}
+	}
+}
+
+func mustEncode(t *testing.T, c any) []byte {
+	e, err := fsm.Encode(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
 }
