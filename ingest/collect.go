@@ -240,7 +240,7 @@ type releaseUntil struct {
 
 // releaseCopies tells each member what it may drop, after it was asked for what it holds.
 func (h *Handler) releaseCopies(ctx context.Context, l *leadership) {
-	order := releaseOrder{Before: l.time(h.now()).Add(-releaseSlack).UnixMicro(), Paces: l.paces()}
+	order := releaseOrder{Before: l.time(h.now()).Add(-releaseSlack).UnixMicro(), Paces: h.intervals(l)}
 	before := h.window.oldest()
 	for _, key := range h.passed(l) {
 		before[key] = math.MinInt64

@@ -15,12 +15,16 @@ type sourcePace struct {
 	Interval int64  `json:"interval_us"`
 }
 
-// paces lists the intervals that are known.
-func (l *leadership) paces() []sourcePace {
+// intervals lists those that are known, but for those of sources that only predecessors have heard of: they are gone.
+func (h *Handler) intervals(l *leadership) []sourcePace {
 	var list []sourcePace
+	o, led := h.options.Load(), h.now().Sub(l.since)
 	for _, g := range l.all() {
 		g.mu.Lock()
 		for name, s := range g.sources {
+			if s.pace.last.IsZero() && led > s.patience(o) {
+				continue
+			}
 			if us := s.pace.interval.Microseconds(); us > 0 {
 				list = append(list, sourcePace{g.id.Tenant, g.id.Name, name, us})
 			}

@@ -74,7 +74,7 @@ func (h *Handler) giveUp(l *leadership, g *group, source string) (requests int, 
 
 // tellGone lets members drop what they hold of a source. Whoever does not hear it drops it with the next releases.
 func (h *Handler) tellGone(ctx context.Context, l *leadership, key shelfKey) {
-	h.tellMembers(ctx, l, releaseOrder{Before: math.MinInt64, Paces: l.paces(), Sources: []releaseUntil{{
+	h.tellMembers(ctx, l, releaseOrder{Before: math.MinInt64, Paces: h.intervals(l), Sources: []releaseUntil{{
 		Tenant: key.group.Tenant, Group: key.group.Name, Source: key.source, Before: math.MaxInt64,
 	}}})
 }
