@@ -223,8 +223,8 @@ func (h *Handler) fetch(ctx context.Context, l *leadership, peer Peer) error {
 	}
 }
 
-// releaseOrder tells a member what the leader knows of its sources' paces, and what it may drop: of the sources named, what arrived before their time, and of all others
-// what arrived before Before. Times are Unix microseconds.
+// releaseOrder tells a member what the leader knows of its sources' paces, and what it may drop: of the sources named, what
+// arrived before their time, and of all others what arrived before Before. Times are Unix microseconds.
 type releaseOrder struct {
 	Before  int64          `json:"before"`
 	Sources []releaseUntil `json:"sources"`
