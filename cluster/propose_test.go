@@ -63,6 +63,20 @@ func TestLostLeadershipIsUncertain(t *testing.T) {
 	leader.caughtUp(t, room.leader(boxes...))
 }
 
+// leadsAgain lets another lead while a box is isolated, and then that box once more.
+func (r *machineRoom) leadsAgain(leader *box, boxes ...*box) {
+	r.t.Helper()
+	r.leader(others(boxes, leader)...)
+	r.fabric.reconnect(leader.address)
+	r.whole(boxes...)
+	if !leader.node.IsLeader() {
+		if err := r.leader(boxes...).node.TransferLeadership(r.t.Context(), leader.name); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	r.leader(leader)
+}
+
 // L3 (invariant I11): a leader that was deposed without noticing confirms nothing.
 func TestDeposedLeaderConfirmsNothing(t *testing.T) {
 	room := newRoom(t)
@@ -76,15 +90,7 @@ func TestDeposedLeaderConfirmsNothing(t *testing.T) {
 	if err := leader.node.Confirm(within(t)); !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrUncertain) {
 		t.Errorf("confirm by an isolated leader: %v", err)
 	}
-	room.leader(others(boxes, leader)...)
-	room.fabric.reconnect(leader.address)
-	room.whole(boxes...)
-	if !leader.node.IsLeader() {
-		if err := room.leader(boxes...).node.TransferLeadership(within(t), leader.name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	room.leader(leader)
+	room.leadsAgain(leader, boxes...)
 	if err := leader.node.ConfirmSince(within(t), token); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("a verdict of an earlier turn was confirmed: %v", err)
 	}
@@ -412,15 +418,7 @@ func TestStillLeads(t *testing.T) {
 	if err := leader.node.StillLeads(within(t), turn); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("an isolated leader: %v", err)
 	}
-	room.leader(others(boxes, leader)...)
-	room.fabric.reconnect(leader.address)
-	room.whole(boxes...)
-	if !leader.node.IsLeader() {
-		if err := room.leader(boxes...).node.TransferLeadership(within(t), leader.name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	room.leader(leader)
+	room.leadsAgain(leader, boxes...)
 	if err := leader.node.StillLeads(within(t), turn); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("an earlier turn: %v", err)
 	}

@@ -86,16 +86,23 @@ func TestLeadersClocksDiffer(t *testing.T) {
 	}
 }
 
-// The last leader's clock was an hour ahead, and its source ends with it: what was kept under both leaders is passed on in
-// the order in which it came.
-func TestKeptUnderTwoClocks(t *testing.T) {
-	s := newSteps(t)
+// afterLeaderAhead is a colony whose last leader's clock was an hour ahead, and whose present one's is right.
+func afterLeaderAhead(t *testing.T) (s *steps, a, b *prom) {
+	t.Helper()
+	s = newSteps(t)
 	s.ahead[0] = 3600
 	s.elect(0)
-	a, b := newProm("a", 0), newProm("b", 2*time.Second)
+	a, b = newProm("a", 0), newProm("b", 2*time.Second)
 	a.via, b.via = 1, 1
 	s.run(2*time.Minute, a, b)
 	s.elect(1)
+	return s, a, b
+}
+
+// The last leader's clock was an hour ahead, and its source ends with it: what was kept under both leaders is passed on in
+// the order in which it came.
+func TestKeptUnderTwoClocks(t *testing.T) {
+	s, a, b := afterLeaderAhead(t)
 	s.failsOver(a, b)
 }
 

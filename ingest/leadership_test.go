@@ -60,13 +60,7 @@ func TestOtherGroupsFence(t *testing.T) {
 
 // The last leader's clock was an hour ahead: what is kept under the next one is released as ever.
 func TestKeptAfterALeaderAhead(t *testing.T) {
-	s := newSteps(t)
-	s.ahead[0] = 3600
-	s.elect(0)
-	a, b := newProm("a", 0), newProm("b", 2*time.Second)
-	a.via, b.via = 1, 1
-	s.run(2*time.Minute, a, b)
-	s.elect(1)
+	s, a, b := afterLeaderAhead(t)
 	s.run(10*time.Minute, a, b)
 	if n := int(s.state().Standby.Kept); n == 0 || n > 150 {
 		t.Errorf("%d requests are kept", n)
