@@ -27,7 +27,11 @@ const (
 	goroutinesMax = 300
 )
 
-// judge holds what happened against what rig.finish does not know of: changes of source, gaps, and what nodes use.
+// plantedMax is how many samples are taken out of a record to see whether they are missed.
+const plantedMax = 200
+
+// judge holds what happened against what rig.finish does not know of: changes of source, what their fences held back, gaps, and
+// what nodes use.
 func (n *nemesis) judge(o *operators) {
 	n.t.Helper()
 	for _, v := range n.cluster.Nodes {
@@ -38,12 +42,87 @@ func (n *nemesis) judge(o *operators) {
 		n.t.Errorf("not linearizable: %s", text)
 	}
 	n.t.Logf("%d changes of source, calls %v", len(record.Changes), record.Counts())
+	n.missing(record)
 	if n.kind.whole {
 		n.gaps()
 	}
 	for _, v := range n.cluster.Nodes {
 		n.bounded(v)
 	}
+}
+
+// missing looks at each acknowledged sample that is not at the LTS: a fence can have held it back, and no more of these than the
+// books say; or the books count it with another reason.
+func (n *nemesis) missing(record history.Record) {
+	n.t.Helper()
+	h := n.log.History()
+	all, unexplained := losses(h, nil), losses(h, history.Fenced(h, record, guard))
+	covered, dropped := n.held()
+	held := uint64(len(all) - len(unexplained))
+	if held > covered {
+		n.t.Errorf("fences can have held back %d of the acknowledged samples that are missing, the books say %d", held, covered)
+	}
+	if uint64(len(unexplained)) > dropped {
+		for i, v := range unexplained {
+			if i < 10 {
+				n.t.Errorf("%v, and no fence can have held it back", v)
+			}
+		}
+		n.t.Errorf("%d samples are missing that no fence can have held back, %d are counted", len(unexplained), dropped)
+	}
+	planted, missed := n.plant(h, record)
+	if 10*missed < 9*planted {
+		n.t.Errorf("of %d more samples that were taken out of the record %d are missed", planted, missed)
+	}
+	n.t.Logf("%d acknowledged samples are missing, %d of them without a fence; the books count %d as covered, %d otherwise; "+
+		"of %d more that are taken out of the record %d are missed", len(all), len(unexplained), covered, dropped, planted, missed)
+}
+
+func losses(h history.History, missing func(history.Sample) bool) (list []history.Violation) {
+	for _, v := range history.Check(h, history.Rules{Repeats: true, Kept: true, PerSource: true, Missing: missing}) {
+		if v.Kind == history.Lost {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+// held is what the books say was acknowledged and not delivered: held back by fences, and for any other reason.
+func (n *nemesis) held() (covered, dropped uint64) {
+	n.t.Helper()
+	s, err := n.cluster.Leader().Status()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	g, _ := s.Group("g")
+	d, _ := s.Destination(n.lts.Name)
+	dropped = d.Samples.DeadLetter
+	for _, count := range d.Samples.Dropped {
+		dropped += count
+	}
+	return g.Samples.Covered, dropped
+}
+
+// plant takes acknowledged samples from all over the record out of what arrived, and counts those that are missed then.
+func (n *nemesis) plant(h history.History, record history.Record) (planted, missed int) {
+	arrived := map[history.Sample]bool{}
+	for _, s := range h.Received {
+		arrived[s] = true
+	}
+	h.Received = slices.Clone(h.Received)
+	acknowledged := losses(history.History{Requests: h.Requests}, nil) // as if nothing had arrived
+	acknowledged = slices.DeleteFunc(acknowledged, func(v history.Violation) bool { return !arrived[v.Sample] })
+	gone := map[history.Sample]bool{}
+	for i := 0; i < len(acknowledged); i += max(1, len(acknowledged)/plantedMax) {
+		gone[acknowledged[i].Sample] = true
+	}
+	h.Received = slices.DeleteFunc(h.Received, func(s history.Sample) bool { return gone[s] })
+	for _, v := range losses(h, history.Fenced(h, record, guard)) {
+		if gone[v.Sample] {
+			missed++
+		}
+	}
+	return len(gone), missed
 }
 
 // gaps looks for holes in what arrived. Both sources have a sample of every series at each step, and what either of them

@@ -45,7 +45,7 @@ type Change struct {
 	From, To, Reason string
 }
 
-// Call is one call of a client. Began and Ended are on one clock.
+// Call is one call of a client. Began and Ended are on the clock of all records.
 type Call struct {
 	Node         string
 	Op           Op
@@ -59,7 +59,6 @@ type Call struct {
 // Calls records what operators asked and what nodes showed them of one group. Its methods may be called at once.
 type Calls struct {
 	mu      sync.Mutex
-	start   time.Time
 	list    []Call
 	changes map[Change]string // the node that showed it first
 }
@@ -70,19 +69,11 @@ type Asked struct {
 	index int
 }
 
-// now is the instant on the clock of the record. The caller holds c.mu.
-func (c *Calls) now() time.Duration {
-	if c.start.IsZero() {
-		c.start = time.Now()
-	}
-	return time.Since(c.start)
-}
-
 // Ask records that a client asks a node. Until it is answered the call is uncertain.
 func (c *Calls) Ask(node string, op Op, source string, weight uint64) Asked {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.list = append(c.list, Call{Node: node, Op: op, Source: source, Weight: weight, Began: c.now()})
+	c.list = append(c.list, Call{Node: node, Op: op, Source: source, Weight: weight, Began: now()})
 	return Asked{c, len(c.list) - 1}
 }
 
@@ -91,7 +82,7 @@ func (a Asked) Answered(outcome Outcome) {
 	a.calls.mu.Lock()
 	defer a.calls.mu.Unlock()
 	call := &a.calls.list[a.index]
-	call.Ended, call.Outcome = a.calls.now(), outcome
+	call.Ended, call.Outcome = now(), outcome
 }
 
 // Saw records the answer to a read: the group, and its changes as far as the node showed them.
@@ -99,7 +90,7 @@ func (a Asked) Saw(view View, changes []Change) {
 	a.calls.mu.Lock()
 	defer a.calls.mu.Unlock()
 	call := &a.calls.list[a.index]
-	call.Ended, call.Outcome, call.View = a.calls.now(), Done, view
+	call.Ended, call.Outcome, call.View = now(), Done, view
 	if a.calls.changes == nil {
 		a.calls.changes = map[Change]string{}
 	}

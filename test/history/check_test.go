@@ -11,7 +11,7 @@ func clean() History {
 	for n := int64(0); n < 10; n++ {
 		a := []Sample{{"x", n * 10, float64(n*16 + 1)}, {"y", n * 10, float64(n*16 + 1)}}
 		b := []Sample{{"x", n * 10, float64(n*16 + 2)}, {"y", n * 10, float64(n*16 + 2)}}
-		ra, rb := Request{"a", a, []int{204}}, Request{"b", b, []int{202}}
+		ra, rb := Request{Source: "a", Samples: a, Answers: []int{204}}, Request{Source: "b", Samples: b, Answers: []int{202}}
 		if n == 4 {
 			ra.Answers = []int{503, 0, 204}
 			rb.Answers = []int{503}
@@ -47,15 +47,15 @@ func TestCheckFindsEachPlantedViolation(t *testing.T) {
 		{"H2 another value", Rules{}, func(h *History) { h.Received[7].Value++ }, []Kind{Loser, Lost}},
 		{"H2 a value nobody sent", Rules{}, func(h *History) { h.Received[7].Value += 5 }, []Kind{Invented, Lost}},
 		{"H3 a loser's batch", Rules{}, func(h *History) {
-			h.Requests = append(h.Requests, Request{"b", []Sample{{"x", 200, 2}}, []int{202, 202}})
+			h.Requests = append(h.Requests, Request{Source: "b", Samples: []Sample{{"x", 200, 2}}, Answers: []int{202, 202}})
 			insert(h, 20, Sample{"x", 200, 2})
 		}, []Kind{Loser}},
 		{"H3 kept samples are allowed to fill", Rules{Kept: true}, func(h *History) {
-			h.Requests = append(h.Requests, Request{"b", []Sample{{"x", 200, 2}}, []int{202}})
+			h.Requests = append(h.Requests, Request{Source: "b", Samples: []Sample{{"x", 200, 2}}, Answers: []int{202}})
 			insert(h, 20, Sample{"x", 200, 2})
 		}, nil},
 		{"H3 an uncertain request may arrive", Rules{}, func(h *History) {
-			h.Requests = append(h.Requests, Request{"b", []Sample{{"x", 200, 2}}, []int{503, 202}})
+			h.Requests = append(h.Requests, Request{Source: "b", Samples: []Sample{{"x", 200, 2}}, Answers: []int{503, 202}})
 			insert(h, 20, Sample{"x", 200, 2})
 		}, nil},
 		{"H4 a swap", Rules{}, func(h *History) {
@@ -65,15 +65,15 @@ func TestCheckFindsEachPlantedViolation(t *testing.T) {
 			h.Received[4], h.Received[6] = h.Received[6], h.Received[4]
 		}, []Kind{Order}},
 		{"H4 one source gives a time twice", Rules{}, func(h *History) {
-			h.Requests = append(h.Requests, Request{"a", []Sample{{"x", 90, 7}}, []int{204}})
+			h.Requests = append(h.Requests, Request{Source: "a", Samples: []Sample{{"x", 90, 7}}, Answers: []int{204}})
 			insert(h, 20, Sample{"x", 90, 7})
 		}, []Kind{Order}},
 		{"H4 sources overlap", Rules{}, func(h *History) {
-			h.Requests = append(h.Requests, Request{"c", []Sample{{"x", 85, 7}}, []int{204}})
+			h.Requests = append(h.Requests, Request{Source: "c", Samples: []Sample{{"x", 85, 7}}, Answers: []int{204}})
 			insert(h, 20, Sample{"x", 85, 7})
 		}, []Kind{Order}},
 		{"H4 sources may overlap", Rules{PerSource: true}, func(h *History) {
-			h.Requests = append(h.Requests, Request{"c", []Sample{{"x", 85, 7}}, []int{204}})
+			h.Requests = append(h.Requests, Request{Source: "c", Samples: []Sample{{"x", 85, 7}}, Answers: []int{204}})
 			insert(h, 20, Sample{"x", 85, 7})
 		}, nil},
 		{"H5 a repetition", Rules{}, func(h *History) { insert(h, 12, h.Received[3]) }, []Kind{Repeated}},
@@ -83,7 +83,7 @@ func TestCheckFindsEachPlantedViolation(t *testing.T) {
 		{"H6 two sources even where they overlap", Rules{Kept: true, PerSource: true, Repeats: true},
 			func(h *History) { insert(h, 20, h.Requests[3].Samples[0]) }, []Kind{TwoSources}},
 		{"H7 a counter falls", Rules{Counters: true}, func(h *History) {
-			h.Requests = append(h.Requests, Request{"a", []Sample{{"x", 100, 3}}, []int{204}})
+			h.Requests = append(h.Requests, Request{Source: "a", Samples: []Sample{{"x", 100, 3}}, Answers: []int{204}})
 			insert(h, 20, Sample{"x", 100, 3})
 		}, []Kind{Decreased}},
 	}
@@ -123,13 +123,13 @@ func TestCheckOfEverythingLost(t *testing.T) {
 func TestStrongestOutcomeCounts(t *testing.T) {
 	s := Sample{"x", 1, 1}
 	for _, answers := range [][2][]int{{{202}, {204}}, {{204}, {202}}, {{503}, {204}}, {{204}, {0}}} {
-		h := History{Requests: []Request{{"a", []Sample{s}, answers[0]}, {"a", []Sample{s}, answers[1]}}}
+		h := History{Requests: []Request{{Source: "a", Samples: []Sample{s}, Answers: answers[0]}, {Source: "a", Samples: []Sample{s}, Answers: answers[1]}}}
 		if got := Check(h, Rules{}); len(got) != 1 || got[0].Kind != Lost {
 			t.Errorf("answers %v: got %v, want one loss", answers, got)
 		}
 	}
 	h := History{
-		Requests: []Request{{"a", []Sample{s}, []int{202}}, {"a", []Sample{s}, []int{503}}},
+		Requests: []Request{{Source: "a", Samples: []Sample{s}, Answers: []int{202}}, {Source: "a", Samples: []Sample{s}, Answers: []int{503}}},
 		Received: []Sample{s},
 	}
 	if got := Check(h, Rules{}); len(got) != 0 {

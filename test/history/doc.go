@@ -24,6 +24,10 @@
 //	H9 linear each call happens at one instant between question and answer: nothing acknowledged is undone, no read shows
 //	          an earlier state unless it is marked stale, and then one that once was
 //
+// Both together decide H1 where sources change: what a fence holds back is answered 204 and does not arrive. Fenced (fence.go)
+// tells of each single sample whether a fence can have held it back, from the turns in which it can have been answered and what
+// earlier turns can have delivered. The books, which only count, cannot tell a lost sample from one held back.
+//
 // Which of them a scenario must keep is in Rules: after a change of leader a bounded tail may be sent again
 // (H5 does not hold), and where standby samples fill a gap H3 does not.
 //

@@ -1,6 +1,14 @@
 package history
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
+
+// beginning is where the clock of all records begins: what one of them says of a time can be held against what another says.
+var beginning = time.Now()
+
+func now() time.Duration { return time.Since(beginning) }
 
 // Sample is one sample as it was sent or received. Series is a canonical text of its labels without those
 // that name a replica; Time is Unix milliseconds.
@@ -16,6 +24,8 @@ type Request struct {
 	Source  string
 	Samples []Sample
 	Answers []int
+	// Began is when it was first sent, Ended when it got its last answer, on the clock of Calls.
+	Began, Ended time.Duration
 }
 
 // History is what happened: requests in the order they were first sent, and what the LTS received in the order
@@ -42,7 +52,7 @@ type Sent struct {
 func (l *Log) Send(source string, samples []Sample) Sent {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.requests = append(l.requests, Request{Source: source, Samples: samples})
+	l.requests = append(l.requests, Request{Source: source, Samples: samples, Began: now()})
 	return Sent{l, len(l.requests) - 1}
 }
 
@@ -52,6 +62,7 @@ func (s Sent) Answered(status int) {
 	defer s.log.mu.Unlock()
 	r := &s.log.requests[s.index]
 	r.Answers = append(r.Answers, status)
+	r.Ended = now()
 }
 
 // Receive records what the LTS took with one request.
