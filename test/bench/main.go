@@ -117,6 +117,7 @@ func nodes(n int) func(*harness.Stage, *sink) system {
 
 func cluster(s *harness.Stage, n int, to *sink) *harness.Cluster {
 	c := harness.NewCluster(s, n, harness.Map{"name": "sink", "url": to.url()})
+	c.Set("handover", "window_bytes", "1GiB") // no request of a standby is refused, however many there are
 	if n == 1 {
 		c.Set("cluster", "join", []string{})
 	}

@@ -23,8 +23,8 @@ var pairs = []pair{
 	{name: "three nodes, by URL", nodes: 3, aim: 0.05},
 }
 
-// standby measures what the requests of a standby cost beside those of the current source: first that one sends alone, then
-// both do, at the same pace. The difference is the standby's.
+// standby measures what the requests of a standby cost beside those of the current source: that one sends alone, or both do,
+// at the same pace. The difference is the standby's.
 func standby(s *harness.Stage, o options) {
 	costs := map[string][]cost{}
 	for round := range o.rounds {
@@ -57,7 +57,7 @@ type cost struct{ accepted, standby float64 }
 func measurePair(s *harness.Stage, p pair, o options, round int64) cost {
 	to := newSink(s)
 	sys := nodes(p.nodes)(s, to)
-	a, b := p.traffic(2*round, "a"), p.traffic(2*round+1, "b")
+	a, b := p.traffic(2*round, "a", o.pace), p.traffic(2*round+1, "b", o.pace)
 	sent := 0
 	run := func(sources ...source) float64 {
 		before := cpuSeconds(s, sys.processes)
@@ -74,9 +74,9 @@ func measurePair(s *harness.Stage, p pair, o options, round int64) cost {
 	}
 	run(a) // the first to come is the current one
 	run(a, b)
-	samples := float64(o.requests * seriesPerRequest)
-	alone := run(a)
-	both := run(a, b)
+	alone, both := run(a), run(a, b)
+	both, alone = both+run(a, b), alone+run(a) // a machine that becomes slower adds as much to either
+	samples := float64(2 * o.requests * seriesPerRequest)
 	return cost{accepted: alone * 1e6 / samples, standby: (both - alone) * 1e6 / samples}
 }
 
@@ -86,9 +86,12 @@ type source struct {
 	traffic *traffic
 }
 
-func (p pair) traffic(seed int64, name string) source {
+// traffic has the time of its samples go on as fast as they are sent, so that what is kept of a standby is released again.
+func (p pair) traffic(seed int64, name string, pace int) source {
+	s := source{query: "?highlander_group=bench&highlander_source=" + name, traffic: newTraffic("", seed)}
 	if p.labels {
-		return source{traffic: newTraffic("prometheus-k8s-"+name, seed)}
+		s = source{traffic: newTraffic("prometheus-k8s-"+name, seed)}
 	}
-	return source{query: "?highlander_group=bench&highlander_source=" + name, traffic: newTraffic("", seed)}
+	s.traffic.step = int64(max(1000/max(pace, 1), 1))
+	return s
 }

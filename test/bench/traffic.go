@@ -28,6 +28,7 @@ type traffic struct {
 	template []byte // a marshalled request
 	values   []int  // where each sample's value begins in it; its timestamp follows
 	start    int64
+	step     int64 // milliseconds of its samples from one request to the next
 	seed     int64
 }
 
@@ -39,7 +40,7 @@ const (
 
 // newTraffic makes requests with that replica label, or without one if it is empty.
 func newTraffic(replica string, seed int64) *traffic {
-	t := &traffic{start: time.Now().UnixMilli() - int64(time.Hour/time.Millisecond), seed: seed}
+	t := &traffic{start: time.Now().UnixMilli() - int64(time.Hour/time.Millisecond), step: 1, seed: seed}
 	var req prompb.WriteRequest
 	for i := range seriesPerRequest {
 		req.Timeseries = append(req.Timeseries, prompb.TimeSeries{
@@ -93,7 +94,7 @@ func (t *traffic) body(i int) []byte {
 	for k, at := range t.values {
 		value := float64(1000*k) + float64(i) + float64(r.IntN(1000))/8
 		binary.LittleEndian.PutUint64(raw[at:], math.Float64bits(value))
-		binary.PutUvarint(raw[at+timestampOffset:], uint64(t.start+int64(i)))
+		binary.PutUvarint(raw[at+timestampOffset:], uint64(t.start+int64(i)*t.step))
 	}
 	return snappy.Encode(nil, raw)
 }

@@ -49,7 +49,10 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-func newTrafficAt(t *traffic) *traffic { return &traffic{t.template, t.values, t.start, t.seed} }
+func newTrafficAt(t *traffic) *traffic {
+	again := *t
+	return &again
+}
 
 func TestPairedRatio(t *testing.T) {
 	a := []figure{{cpu: 1}, {cpu: 2}, {cpu: 30}}
