@@ -120,8 +120,9 @@
 //     fence this means hashing their series, until all have been met and for a margin at most.
 //   - A fence of which the new source never came above stays open, and with it the log from its beginning: its group has
 //     nothing to go on with anyway, and the next change needs what it holds.
-//   - An operator who forgets a silent source gives up what is kept of it, counted as discarded. While something is kept of one
-//     that still sends it cannot be forgotten: the answer says for how long it must have been silent.
+//   - An operator who forgets a silent source gives up what is kept of it, counted as discarded: on all nodes what had arrived by
+//     then, as it may be back while they are told. While something is kept of one that still sends, or of which a request may be
+//     under way, it cannot be forgotten: the answer says for how long it must have been silent.
 //   - A current source that is alive and partial is replaced only if Policy.MinCoverage says so: which of the two is right is
 //     for an operator to say. It takes five minutes without a break (fsm.CoverageHold), as rates are means over a minute, and
 //     a source's rate begins anew when it has caught up. A heavier source that sends too little does not come back by weight.

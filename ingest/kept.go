@@ -13,8 +13,8 @@ import (
 // errWindowFull is the answer to a standby for whose samples there is no room: it keeps them itself then.
 var errWindowFull = errors.New("the handover window is full; try again")
 
-// keptItem is one body of a standby, as it came. Nothing in it changes once it is in a window, but for book and
-// holder.
+// keptItem is one body of a standby, as it came. Nothing in it changes once it is in a window, but for book, holder and
+// again.
 type keptItem struct {
 	id       fsm.RequestID
 	owner    shelfKey
@@ -27,6 +27,7 @@ type keptItem struct {
 
 	book   itemBook
 	holder string // the window that has the other copy, of this leader's knowledge; guarded by the window's lock
+	again  int64  // when it arrived at a leader that did not have it any more, as arrived; guarded by the window's lock
 }
 
 // arrivedMs is the arrival in Unix milliseconds.
@@ -90,15 +91,25 @@ func (w *window) take(it *keptItem, now int64) (*keptItem, error) {
 	return it, w.add(it)
 }
 
-// copy keeps an item that arrived at a leader before. It says whether the item is new here.
+// copy keeps an item that arrived at a leader before. It says whether the item is new here. One that is not, since this member
+// did not hear that it was given up, is the second copy of the leader's and needed for as long as that one.
 func (w *window) copy(it *keptItem) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.byID[it.id] != nil {
+	if kept := w.byID[it.id]; kept != nil {
+		kept.again = max(kept.again, it.arrived)
+		w.last = max(w.last, it.arrived)
 		return false, nil
 	}
 	w.last = max(w.last, it.arrived) // whoever leads next goes on from there, whatever its clock says
 	return true, w.add(it)
+}
+
+// next is a time, in Unix microseconds, that nothing in a window has reached and everything that arrives from now on will.
+func (w *window) next() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last + 1
 }
 
 // raise notes the time by which the leader keeps: whoever leads next goes on from there.
@@ -157,7 +168,7 @@ func (w *window) release(key shelfKey, before int64) []*keptItem {
 	defer w.mu.Unlock()
 	shelf := w.shelves[key]
 	n := 0
-	for n < len(shelf) && shelf[n].arrived < before {
+	for n < len(shelf) && max(shelf[n].arrived, shelf[n].again) < before {
 		n++
 	}
 	if n == 0 {
