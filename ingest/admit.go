@@ -166,17 +166,24 @@ func (h *Handler) conclude(ctx context.Context, l *leadership, wk *work) answer 
 	if a.outcome == unavailable {
 		return a // it will come again, and be counted then
 	}
-	h.enterBooks(l, wk)
-	if wk.covered() {
-		if err := h.flush(ctx, l); err != nil {
-			return refuse(unavailable, "what was delivered before cannot be counted now; try again: "+err.Error())
-		}
+	if !wk.covered() {
+		h.enterBooks(l, wk)
+		return a
 	}
+	id := wk.sentID()
+	if l.owed.enter(id) {
+		h.enterBooks(l, wk)
+	}
+	if err := h.flush(ctx, l); err != nil {
+		return refuse(unavailable, "what was delivered before cannot be counted now; try again: "+err.Error())
+	}
+	l.owed.settle(id)
 	return a
 }
 
 // covered says whether a fence held something of the request back. That is answered like what was accepted, but no batch tells
-// of it: unless the books do before the answer, a leader that dies takes the count with it.
+// of it: unless the books do before the answer, a leader that dies takes the count with it. If they cannot, the request comes
+// again, and is in the books already.
 func (wk *work) covered() bool {
 	for i := range wk.claims {
 		if wk.claims[i].covered > 0 {

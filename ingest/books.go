@@ -50,6 +50,37 @@ type ledger struct {
 	done    uint64        // the last one that left nothing
 }
 
+// owed are requests that are in the books, but whose books are not known to be committed: they are answered 503 until that is so, and
+// not counted again when they come again.
+type owed struct {
+	mu  sync.Mutex
+	ids map[fsm.RequestID]struct{}
+}
+
+// owedMax bounds what is remembered. Whoever is not remembered is counted once more.
+const owedMax = 16384
+
+// enter says whether a request is to be counted.
+func (o *owed) enter(id fsm.RequestID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, counted := o.ids[id]; counted {
+		return false
+	}
+	if o.ids == nil || len(o.ids) >= owedMax {
+		o.ids = make(map[fsm.RequestID]struct{})
+	}
+	o.ids[id] = struct{}{}
+	return true
+}
+
+// settle forgets a request whose books are committed.
+func (o *owed) settle(id fsm.RequestID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.ids, id)
+}
+
 // deltaBytesMax keeps a delta well below the size of an entry.
 const deltaBytesMax = fsm.MaxEntryBytes / 4
 

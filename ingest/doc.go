@@ -33,7 +33,8 @@
 //   - I2: 202 means that the log says, at an index not older than the request, that the source is not current: an entry
 //     proposed after the verdict has committed (a batch of the same request, or Node.Confirm), or Apply itself said so.
 //   - I3: what is answered 503 is not lost; sent again it is the same request (I6). Nor is it counted, but where the books of
-//     what a fence held back could not be committed in time: then it may be counted once more.
+//     what a fence held back could not be committed in time: it comes again and is counted once all the same, unless the leader
+//     changes in between. The next one cannot know whether its predecessor's last books count it.
 //   - I4: a bad series costs the good ones nothing: they are committed before the 400 is sent.
 //   - I5: there is no 429, and no 4xx for anything but the sender's own fault: Prometheus drops what it gets one for.
 //   - I6: a request's id depends on tenant, group, source, body and, if it takes several batches, where it was cut. A second

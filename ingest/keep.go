@@ -89,6 +89,14 @@ func keptID(hash *xxh3.Hasher, id fsm.GroupID, source string, body []byte) fsm.R
 	return fsm.RequestID(hash.Sum128().Bytes())
 }
 
+// sentID tells requests apart as they were sent, whoever they turn out to be of.
+func (wk *work) sentID() fsm.RequestID {
+	rq := wk.request
+	hashRequest(&wk.hash, fsm.GroupID{Tenant: rq.tenant, Name: rq.group}, rq.source, rq.body)
+	_, _ = wk.hash.WriteString(rq.client)
+	return fsm.RequestID(wk.hash.Sum128().Bytes())
+}
+
 // hashRequest hashes what makes a request the same one when it is sent again.
 func hashRequest(hash *xxh3.Hasher, id fsm.GroupID, source string, body []byte) {
 	hash.Reset()

@@ -25,6 +25,7 @@ type leadership struct {
 	metadata map[metadataKey]time.Time // unnamed metadata that passed, until it may pass again
 
 	ledger ledger
+	owed   owed
 	over   atomic.Bool // what is not proposed by now stays out of the books: the next leader has begun them anew
 	ticks  int         // only touched by tick
 
