@@ -241,16 +241,21 @@ type releaseUntil struct {
 // releaseCopies tells each member what it may drop, after it was asked for what it holds.
 func (h *Handler) releaseCopies(ctx context.Context, l *leadership) {
 	order := releaseOrder{Before: l.time(h.now()).Add(-releaseSlack).UnixMicro(), Paces: h.intervals(l)}
-	before := h.window.oldest()
-	for _, key := range h.passed(l) {
-		before[key] = math.MinInt64
+	times := h.window.oldest()
+	for key, oldest := range times {
+		times[key] = min(oldest, order.Before)
 	}
-	for key, oldest := range before {
-		order.Sources = append(order.Sources, releaseUntil{
-			Tenant: key.group.Tenant, Group: key.group.Name, Source: key.source, Before: min(oldest, order.Before),
-		})
+	for key, before := range h.passed(l) {
+		times[key] = before
+	}
+	for key, before := range times {
+		order.Sources = append(order.Sources, key.until(before))
 	}
 	h.tellMembers(ctx, l, order)
+}
+
+func (k shelfKey) until(before int64) releaseUntil {
+	return releaseUntil{Tenant: k.group.Tenant, Group: k.group.Name, Source: k.source, Before: before}
 }
 
 func (h *Handler) tellMembers(ctx context.Context, l *leadership, order releaseOrder) {
@@ -268,17 +273,25 @@ func (h *Handler) tellMembers(ctx context.Context, l *leadership, order releaseO
 	group.Wait()
 }
 
-// passed lists the sources of which kept samples are being passed on. Members keep all of it until that is done: a successor
-// has to find what it goes on with and what it has to explain.
-func (h *Handler) passed(l *leadership) []shelfKey {
-	var keys []shelfKey
+// passed lists sources that became current not long ago. While kept samples are being passed on members keep everything: a
+// successor has to find what it goes on with and what it has to explain. Afterwards it must find nothing of that, or it would keep
+// it for a later change, which would pass it on once more.
+func (h *Handler) passed(l *leadership) map[shelfKey]int64 {
+	before := make(map[shelfKey]int64)
 	for _, g := range l.all() {
-		if ho := g.handover.Load(); ho != nil && !ho.isOpen() {
-			current, _, _ := h.state.Current(g.id)
-			keys = append(keys, shelfKey{g.id, current})
+		ho := g.handover.Load()
+		if ho == nil {
+			continue
+		}
+		current, epoch, _ := h.state.Current(g.id)
+		switch key := (shelfKey{g.id, current}); {
+		case !ho.isOpen():
+			before[key] = math.MinInt64
+		case ho.epoch == epoch: // else another change has just been made
+			before[key] = ho.passed
 		}
 	}
-	return keys
+	return before
 }
 
 // tellRelease is repeated every few seconds, so that a failure needs no answer of its own. For whoever has not said yet what

@@ -31,6 +31,7 @@ type handover struct {
 	elected  bool // guarded by the group's mu
 	building bool // the same
 	openedAt time.Time
+	passed   int64 // before which everything of the new source has arrived that was kept; set when it is opened
 
 	below  atomic.Pointer[time.Time] // when a request of the new source last needed the fence
 	above  atomic.Bool               // one did not

@@ -169,3 +169,35 @@ func TestAccountOfASuccessor(t *testing.T) {
 		}
 	}
 }
+
+// What a change of source has passed on is not kept any more, wherever it was: the next leader would find it, and the next change
+// pass it on and count it once more.
+func TestPassedOnIsPassedOnOnce(t *testing.T) {
+	c := newColony(t, 3)
+	a, b := newProm("a", 0), newProm("b", 2*time.Second)
+	a.via, b.via = 1, 2
+	c.run(2*time.Minute, a, b)
+	for i := range 4 {
+		to := []string{"b", "a"}[i%2]
+		(&desk{TB: t, node: c.log, clock: c.clock}).operate(fsm.SourceOp{Op: "promote", Group: fsm.GroupID{Name: "g"}, Source: to})
+		c.run(7*time.Second, a, b)
+		c.current(to)
+		for n, m := range c.members {
+			if list := m.h.window.shelf(shelfKey{fsm.GroupID{Name: "g"}, to}); len(list) > 0 {
+				t.Errorf("member %d keeps %d requests of %s, which is current", n, len(list), to)
+			}
+		}
+		c.elect((c.leader + 1) % 3)
+		c.run(2*time.Second, a, b)
+	}
+	answered := 0
+	for _, p := range []*prom{a, b} {
+		for _, times := range p.took {
+			answered += len(times)
+		}
+	}
+	if received := int(c.state().Books.Received); received > answered {
+		t.Errorf("%d samples are in the books, %d were taken", received, answered)
+	}
+	c.check(a.interval+guard, a, b)
+}

@@ -78,9 +78,7 @@ func (h *Handler) giveUp(l *leadership, g *group, source string, until int64) (r
 // tellGone lets members drop what they hold of a source, but for what arrived since. Whoever does not hear it drops it with the
 // next releases.
 func (h *Handler) tellGone(ctx context.Context, l *leadership, key shelfKey, until int64) {
-	h.tellMembers(ctx, l, releaseOrder{Before: math.MinInt64, Paces: h.intervals(l), Sources: []releaseUntil{{
-		Tenant: key.group.Tenant, Group: key.group.Name, Source: key.source, Before: until,
-	}}})
+	h.tellMembers(ctx, l, releaseOrder{Before: math.MinInt64, Paces: h.intervals(l), Sources: []releaseUntil{key.until(until)}})
 }
 
 // Forget drops what the leader knows of a source that an operator had the replicated state forget. What is owed

@@ -192,6 +192,7 @@ func (p *passage) open() bool {
 	if p.h.window.first(p.key) != nil {
 		return false
 	}
+	p.ho.passed = p.h.window.next()
 	g.open(p.ho, p.h.now())
 	return true
 }
