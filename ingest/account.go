@@ -76,11 +76,15 @@ func (ho *handover) sum() account {
 	return ho.tally
 }
 
-// recount adds kept samples that are held back by a leader that goes on with a handover.
-func (ho *handover) recount(fenced uint64) {
+// recount adds kept samples that are held back by a leader that goes on with a handover, and returns how many of them its
+// predecessors have not told of: what they told of they have booked as well.
+func (ho *handover) recount(fenced uint64) (fresh uint64) {
 	ho.mu.Lock()
 	defer ho.mu.Unlock()
-	ho.tally.refenced += fenced
+	t := &ho.tally
+	before := max(t.told, t.refenced)
+	t.refenced += fenced
+	return max(t.told, t.refenced) - before
 }
 
 // changes returns what is not in the books yet, and takes it as booked.

@@ -225,10 +225,10 @@ func (h *Handler) enterBooks(l *leadership, wk *work) {
 		default:
 			c.source.books.discard(c.bytes)
 		}
-		c.group.mu.Unlock()
 		if c.fence != nil {
-			c.fence.count(0, c.covered)
+			c.fence.count(0, c.covered) // in the same delta
 		}
+		c.group.mu.Unlock()
 	}
 	if len(wk.orphans) > 0 {
 		h.enterOrphans(l, wk)

@@ -116,7 +116,9 @@
 //     for what members hold, which copies went with a restart or with a member that has been gone for ten seconds, and makes
 //     them anew, the youngest first, at a bounded rate. The same spreads what a new leader alone has.
 //   - A leader that goes on with a handover takes kept samples used and the largest gap from the log, where its predecessor's
-//     turn can be read, and what was held back from the copies: members keep them until everything has been passed on.
+//     turn can be read, and what was held back from the copies: members keep them until everything has been passed on, and drop
+//     them within seconds after that. The books take what it passes on once more only beyond what predecessors have told of, as
+//     that is in the delta that told it; what they delivered Apply has counted.
 //   - The largest gap is measured from the first sample of each series of the fence in the new turn; for requests that need no
 //     fence this means hashing their series, until all have been met and for a margin at most.
 //   - A fence of which the new source never came above stays open, and with it the log from its beginning: its group has

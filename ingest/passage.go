@@ -163,24 +163,30 @@ func (p *passage) land(f *flight) error {
 	case pending, stood:
 		return errReplaced
 	}
-	used := uint64(0)
-	if !c.doubled || p.tried[f.item] {
-		used = c.counts.Samples() - c.covered
-	}
-	if p.ho.again {
-		p.ho.count(used, 0)
-		p.ho.recount(c.fenced)
-	} else {
-		p.ho.count(used, c.covered)
-	}
 	g := p.ho.group
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	p.account(f)
 	if p.h.window.remove(f.item) {
 		c.enter(&c.source.books)
 		f.item.book.use(&c.source.books, f.item.share)
 	}
 	return nil
+}
+
+// account enters what became of a flight into the handover's account. Of what a predecessor has passed on already the books know: what
+// it delivered Apply has counted, and what it held back is in the delta that told of it.
+func (p *passage) account(f *flight) {
+	c, used := f.claim(), uint64(0)
+	if !c.doubled || p.tried[f.item] {
+		used = c.counts.Samples() - c.covered
+	}
+	if !p.ho.again {
+		p.ho.count(used, c.covered)
+		return
+	}
+	p.ho.count(used, 0)
+	c.covered, c.doubled = p.ho.recount(c.fenced), false
 }
 
 // open lets live requests pass, if nothing is left in the window. What is put into it is put there under the group's lock:
