@@ -216,7 +216,7 @@ func TestFounderLostBeforeAnybodyHeldAnEntry(t *testing.T) {
 	deaf.Store(false)
 	founder.start()
 	leader := room.whole(boxes...)
-	acked := room.fill("a", 20, 10, leader)
+	acked := room.fill("a", 20, 10, boxes...)
 
 	ghost := room.box("n1", founder.join...)
 	ghost.path, ghost.log, ghost.address = oldPath, oldLog, "ghost.test:6746"

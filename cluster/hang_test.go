@@ -18,7 +18,7 @@ func TestHangingDiskEndsAFollowerThatMakesRoom(t *testing.T) {
 	hanging := map[*box]bool{}
 	for _, b := range boxes {
 		b.edit = func(o *Options) {
-			o.StallTimeout = 300 * time.Millisecond
+			o.StallTimeout = room.slow * 300 * time.Millisecond
 			o.Room = func([]*raft.Log) error {
 				mu.Lock()
 				hangs := hanging[b]
@@ -37,6 +37,7 @@ func TestHangingDiskEndsAFollowerThatMakesRoom(t *testing.T) {
 	mu.Lock()
 	hanging[victim] = true
 	mu.Unlock()
+	room.lead(leader, boxes...)
 	room.fill("while", 5, 5, others(boxes, victim)...)
 	ended := make(chan error, 1)
 	go func() { ended <- victim.result() }()

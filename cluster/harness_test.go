@@ -35,7 +35,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/hashicorp/raft.(*deferError).Error"))
 }
 
-const patience = 20 * time.Second
+// patience is far above what any step takes, also on a starved machine, whose elections take seconds.
+const patience = 3 * time.Minute
 
 // eventually polls until check returns nil.
 func eventually(t *testing.T, what string, check func() error) {
@@ -121,6 +122,19 @@ func (l *memoryLog) end() [2]uint64 {
 		return [2]uint64{}
 	}
 	return [2]uint64{entry.Index, entry.Term}
+}
+
+// before is the index of the last command of an earlier leader.
+func (l *memoryLog) before(turn *leadership) (found uint64) {
+	first, _ := l.FirstIndex()
+	last, _ := l.LastIndex()
+	for index := max(first, 1); turn != nil && index <= last; index++ {
+		var entry raft.Log
+		if l.GetLog(index, &entry) == nil && entry.Type == raft.LogCommand && entry.Term < turn.term {
+			found = index
+		}
+	}
+	return found
 }
 
 func (l *memoryLog) commands(t *testing.T) map[string]uint64 {
@@ -282,6 +296,7 @@ type machineRoom struct {
 	fabric *fabric
 	logger *slog.Logger
 	edit   func(*Options)
+	slow   time.Duration // by how many times its nodes take longer to lose patience
 }
 
 func newRoom(t *testing.T) *machineRoom {
@@ -290,7 +305,7 @@ func newRoom(t *testing.T) *machineRoom {
 	if os.Getenv("CLUSTER_TEST_LOG") != "" {
 		logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	return &machineRoom{t: t, fabric: newFabric(), logger: logger}
+	return &machineRoom{t: t, fabric: newFabric(), logger: logger, slow: slowness()}
 }
 
 // box is one machine: its disk, and the node that runs on it, if any.
@@ -338,14 +353,15 @@ func (b *box) wipe() {
 
 func (b *box) options() Options {
 	b.ledger = &ledger{}
+	slow := b.room.slow
 	opts := Options{
 		Dir: b.dir, BindAddress: "127.0.0.1:0", AdvertiseAddress: b.address, Join: b.join,
 		Log: b.log, FSM: b.ledger, Floor: b.ledger.floor, SnapshotBytes: 1 << 20,
 		HoldsBatches:     func() bool { return b.ledger.now().Batches > 0 },
 		Info:             func() Info { return Info{Version: "test"} },
 		Logger:           b.room.logger.With("node", b.name),
-		HeartbeatTimeout: 250 * time.Millisecond, ElectionTimeout: 250 * time.Millisecond, LeaseTimeout: 200 * time.Millisecond,
-		seams: seams{dialNet: b.room.fabric.dialer(b.address), pollInterval: 100 * time.Millisecond},
+		HeartbeatTimeout: slow * 250 * time.Millisecond, ElectionTimeout: slow * 250 * time.Millisecond, LeaseTimeout: slow * 200 * time.Millisecond,
+		seams: seams{dialNet: b.room.fabric.dialer(b.address), pollInterval: slow * 100 * time.Millisecond},
 	}
 	for _, edit := range []func(*Options){b.room.edit, b.edit} {
 		if edit != nil {
@@ -437,73 +453,8 @@ func (b *box) gone() {
 }
 
 func (b *box) propose(text string) (uint64, error) {
-	_, index, err := b.node.Propose([]byte(text), time.Second).Wait(b.room.t.Context())
+	_, index, err := b.node.Propose([]byte(text), patience).Wait(b.room.t.Context())
 	return index, err
-}
-
-func leaderOf(boxes ...*box) *box {
-	for _, b := range boxes {
-		if b.node != nil && b.node.IsLeader() {
-			return b
-		}
-	}
-	return nil
-}
-
-func (r *machineRoom) leader(boxes ...*box) *box {
-	r.t.Helper()
-	var found *box
-	eventually(r.t, "leader", func() error {
-		if found = leaderOf(boxes...); found == nil {
-			return errors.New("nobody leads")
-		}
-		return nil
-	})
-	return found
-}
-
-// whole waits until every box is a voter of one cluster of exactly them.
-func (r *machineRoom) whole(boxes ...*box) *box {
-	r.t.Helper()
-	eventually(r.t, "one cluster", func() error {
-		leader := leaderOf(boxes...)
-		if leader == nil {
-			return errors.New("nobody leads")
-		}
-		for _, b := range boxes {
-			if cluster := b.node.ClusterUUID(); cluster != leader.node.ClusterUUID() {
-				return fmt.Errorf("%s belongs to %q", b.name, cluster)
-			}
-			if got := b.node.voters(); len(got) != len(boxes) || len(b.node.servers()) != len(boxes) {
-				return fmt.Errorf("%s knows %v", b.name, b.node.servers())
-			}
-			if err := b.node.Ready(); err != nil {
-				return fmt.Errorf("%s: %w", b.name, err)
-			}
-		}
-		return nil
-	})
-	return r.leader(boxes...)
-}
-
-// fill proposes batches through whoever leads and returns those that were acknowledged.
-func (r *machineRoom) fill(prefix string, count, size int, boxes ...*box) []string {
-	r.t.Helper()
-	leader := r.leader(boxes...)
-	padding := strings.Repeat("x", size)
-	var acked []string
-	var futures []Future
-	for i := range count {
-		text := fmt.Sprintf("%s-%d-%s", prefix, i, padding)
-		acked = append(acked, text)
-		futures = append(futures, leader.node.Propose([]byte(text), time.Second))
-	}
-	for _, future := range futures {
-		if _, _, err := future.Wait(r.t.Context()); err != nil {
-			r.t.Fatalf("%s: %v", prefix, err)
-		}
-	}
-	return acked
 }
 
 // missing counts the acknowledged batches that neither the cursor has passed nor the log holds.

@@ -29,23 +29,23 @@ func TestEntriesAreTurnedAwayWithoutRoom(t *testing.T) {
 		b.start()
 	}
 	room.whole(boxes...)
-	if leader := room.leader(boxes...); leader == full {
-		if err := leader.node.TransferLeadership(t.Context(), "n1"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	eventually(t, "another leader", func() error {
-		if leader := leaderOf(boxes...); leader == nil || leader == full {
-			return errors.New("not yet")
+	var acked []string
+	var end [2]uint64
+	eventually(t, "another leader while there is no room", func() error {
+		noRoom.Store(false)
+		led := counted(full.node.metrics.leaderships)
+		room.lead(boxes[0], boxes...)
+		acked = append(acked, room.fill("before", 5, 10, boxes...)...)
+		full.caughtUp(t, boxes[0])
+		noRoom.Store(true)
+		end = full.log.end()
+		acked = append(acked, room.fill("while", 50, 1000, boxes...)...)
+		if counted(full.node.metrics.leaderships) != led {
+			return errors.New("the full one has led meanwhile")
 		}
 		return nil
 	})
-	acked := room.fill("before", 5, 10, boxes...)
 	leader := room.leader(boxes...)
-	full.caughtUp(t, leader)
-	noRoom.Store(true)
-	end := full.log.end()
-	acked = append(acked, room.fill("while", 50, 1000, boxes...)...)
 	eventually(t, "entries to be turned away", func() error {
 		if turnedAway.Load() < 5 {
 			return errors.New("not yet")

@@ -19,33 +19,45 @@ func counted(c prometheus.Collector) float64 { return testutil.ToFloat64(c) }
 func TestProposeTellsTheResponseAndTheIndex(t *testing.T) {
 	room := newRoom(t)
 	boxes := startAll(room.boxes(3))
-	leader := room.whole(boxes...)
-	response, index, err := leader.node.Propose([]byte("hello"), time.Second).Wait(within(t))
-	if err != nil || response != "applied hello" || index != leader.log.commands(t)["hello"] {
-		t.Errorf("%v, %d, %v", response, index, err)
-	}
-	follower := others(boxes, leader)[0]
-	_, err = follower.propose("x")
-	if !errors.Is(err, ErrNotLeader) || errors.Is(err, ErrUncertain) {
-		t.Errorf("on a follower: %v", err)
-	}
-	if err := follower.node.Confirm(within(t)); !errors.Is(err, ErrNotLeader) {
-		t.Errorf("confirm on a follower: %v", err)
-	}
+	room.undisturbed(boxes, func(leader *box, _ any) error {
+		response, index, err := leader.node.Propose([]byte("hello"), patience).Wait(within(t))
+		if err != nil || response != "applied hello" || index != leader.log.commands(t)["hello"] {
+			return fmt.Errorf("%v, %d, %w", response, index, err)
+		}
+		follower := others(boxes, leader)[0]
+		_, err = follower.propose("x")
+		if !errors.Is(err, ErrNotLeader) || errors.Is(err, ErrUncertain) {
+			return fmt.Errorf("on a follower: %w", err)
+		}
+		if err := follower.node.Confirm(within(t)); !errors.Is(err, ErrNotLeader) {
+			return fmt.Errorf("confirm on a follower: %w", err)
+		}
+		return nil
+	})
 }
 
 // L2: a leader cut off from its followers cannot know.
 func TestLostLeadershipIsUncertain(t *testing.T) {
 	room := newRoom(t)
 	boxes := startAll(room.boxes(3))
-	leader := room.whole(boxes...)
-	turn := <-leader.leads
-	room.fabric.isolate(leader.address)
-	future := leader.node.Propose([]byte("lost?"), time.Second)
-	_, _, err := future.Wait(within(t))
-	if !errors.Is(err, ErrUncertain) || errors.Is(err, ErrNotLeader) {
-		t.Errorf("outcome: %v", err)
-	}
+	var leader *box
+	var turn context.Context
+	eventually(t, "a proposal that a leader takes after it was cut off", func() error {
+		leader = room.whole(boxes...)
+		room.fabric.isolate(leader.address)
+		_, _, err := leader.node.Propose([]byte("lost?"), patience).Wait(within(t))
+		switch {
+		case errors.Is(err, ErrNotLeader): // it no longer led when it was cut off
+			room.fabric.reconnect(leader.address)
+			return err
+		case !errors.Is(err, ErrUncertain):
+			t.Errorf("outcome: %v", err)
+		}
+		for turn = <-leader.leads; len(leader.leads) > 0; {
+			turn = <-leader.leads
+		}
+		return nil
+	})
 	<-turn.Done()
 	if cause := context.Cause(turn); !errors.Is(cause, ErrLeadershipLost) {
 		t.Errorf("the leader's context ended with %v", cause)
@@ -56,8 +68,7 @@ func TestLostLeadershipIsUncertain(t *testing.T) {
 	if err := leader.node.Confirm(within(t)); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("confirm by a deposed leader: %v", err)
 	}
-	next := room.leader(others(boxes, leader)...)
-	room.fill("after", 5, 5, next)
+	room.fill("after", 5, 5, others(boxes, leader)...)
 	room.fabric.reconnect(leader.address)
 	room.whole(boxes...)
 	leader.caughtUp(t, room.leader(boxes...))
@@ -69,23 +80,14 @@ func (r *machineRoom) leadsAgain(leader *box, boxes ...*box) {
 	r.leader(others(boxes, leader)...)
 	r.fabric.reconnect(leader.address)
 	r.whole(boxes...)
-	if !leader.node.IsLeader() {
-		if err := r.leader(boxes...).node.TransferLeadership(r.t.Context(), leader.name); err != nil {
-			r.t.Fatal(err)
-		}
-	}
-	r.leader(leader)
+	r.lead(leader, boxes...)
 }
 
 // L3 (invariant I11): a leader that was deposed without noticing confirms nothing.
 func TestDeposedLeaderConfirmsNothing(t *testing.T) {
 	room := newRoom(t)
 	boxes := startAll(room.boxes(3))
-	leader := room.whole(boxes...)
-	token := leader.node.Leadership()
-	if err := leader.node.ConfirmSince(within(t), token); err != nil {
-		t.Fatal(err)
-	}
+	leader, token := room.undisturbed(boxes, func(leader *box, turn any) error { return leader.node.ConfirmSince(within(t), turn) })
 	room.fabric.isolate(leader.address)
 	if err := leader.node.Confirm(within(t)); !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrUncertain) {
 		t.Errorf("confirm by an isolated leader: %v", err)
@@ -197,8 +199,8 @@ func TestTurnsDoNotOverlap(t *testing.T) {
 					t.Errorf("%s leads %d times at once", b.name, leading[b.name])
 				}
 				mu.Unlock()
-				if applied, commit := b.ledger.now().Applied, b.node.Stats().CommitIndex; applied+5 < commit {
-					t.Errorf("applied %d of %d when the turn began", applied, commit)
+				if applied, earlier := b.ledger.now().Applied, b.log.before(b.node.leadership()); applied < earlier {
+					t.Errorf("applied %d of %d when the turn began", applied, earlier)
 				}
 				<-ctx.Done()
 				time.Sleep(20 * time.Millisecond) // work that takes a while to end
@@ -209,12 +211,9 @@ func TestTurnsDoNotOverlap(t *testing.T) {
 		}()
 	}
 	room.whole(boxes...)
-	for range 4 {
-		leader := room.leader(boxes...)
-		room.fill("a", 20, 10, leader)
-		if err := leader.node.TransferLeadership(within(t), ""); err != nil {
-			t.Fatal(err)
-		}
+	for i := range 4 {
+		room.fill("a", 20, 10, boxes...)
+		room.lead(others(boxes, room.leader(boxes...))[i%2], boxes...)
 	}
 	room.whole(boxes...)
 	mu.Lock()
@@ -224,25 +223,32 @@ func TestTurnsDoNotOverlap(t *testing.T) {
 	}
 }
 
-// An orderly stop of the leader costs no election timeout and no entry.
+// An orderly stop of the leader costs no election timeout and no entry: another stands for election before it has ended. On a
+// starved machine one handover may come to nothing, so one of several must do.
 func TestShutdownHandsOver(t *testing.T) {
 	room := newRoom(t)
 	boxes := startAll(room.boxes(3))
-	leader := room.whole(boxes...)
-	acked := room.fill("a", 50, 20, boxes...)
-	term := leader.node.Stats().Term
-	leader.stop()
-	rest := others(boxes, leader)
-	next := room.leader(rest...)
-	if got := next.node.Stats().Term; got != term+1 {
-		t.Errorf("term %d after a handover in term %d", got, term)
+	var acked []string
+	handedOver := false
+	for i := 0; i < 5 && !handedOver; i++ {
+		leader := room.whole(boxes...)
+		acked = append(acked, room.fill(fmt.Sprint("a", i), 50, 20, boxes...)...)
+		term := leader.node.Stats().Term
+		leader.stop()
+		rest := others(boxes, leader)
+		for _, b := range rest {
+			handedOver = handedOver || b.node.Stats().Term > term
+		}
+		acked = append(acked, room.fill(fmt.Sprint("b", i), 5, 5, rest...)...)
+		leader.start()
+		next := room.whole(boxes...)
+		leader.caughtUp(t, next)
+		if lost := leader.missing(acked, nil); lost > 0 {
+			t.Errorf("%d entries lost", lost)
+		}
 	}
-	acked = append(acked, room.fill("b", 5, 5, rest...)...)
-	leader.start()
-	room.whole(boxes...)
-	leader.caughtUp(t, next)
-	if lost := leader.missing(acked, nil); lost > 0 {
-		t.Errorf("%d entries lost", lost)
+	if !handedOver {
+		t.Error("nobody stood for election while the leader stopped")
 	}
 }
 
@@ -269,8 +275,7 @@ func TestBrokenDiskEndsTheNode(t *testing.T) {
 			}
 			acked := room.fill("a", 50, 20, boxes...)
 			victim.log.fail(broken)
-			_, _ = leader.propose("during")
-			if err := <-fatal; !errors.Is(err, broken) {
+			if err := room.nudge(fatal, boxes...); !errors.Is(err, broken) {
 				t.Errorf("Fatal was told %v", err)
 			}
 			err := victim.result()
@@ -297,8 +302,12 @@ func TestBrokenDiskEndsTheNode(t *testing.T) {
 func TestHangingDiskEndsTheNode(t *testing.T) {
 	room := newRoom(t)
 	boxes := room.boxes(3)
+	fatal := make(chan error, 3)
 	for _, b := range boxes {
-		b.edit = func(o *Options) { o.StallTimeout = 300 * time.Millisecond }
+		b.edit = func(o *Options) {
+			o.StallTimeout = room.slow * 300 * time.Millisecond
+			o.Fatal = func(err error) { fatal <- err }
+		}
 	}
 	startAll(boxes)
 	leader := room.whole(boxes...)
@@ -308,15 +317,10 @@ func TestHangingDiskEndsTheNode(t *testing.T) {
 	leader.log.mu.Lock()
 	leader.log.stall = stall
 	leader.log.mu.Unlock()
-	future := leader.node.Propose([]byte("stuck"), time.Second)
-	next := room.leader(others(boxes, leader)...)
+	_ = room.nudge(fatal, boxes...)
+	room.fill("after", 5, 5, others(boxes, leader)...)
 	release()
-	if _, _, err := future.Wait(within(t)); err == nil {
-		t.Log("the entry was committed after all")
-	}
-	room.fill("after", 5, 5, next)
-	err := leader.result()
-	if err == nil {
+	if leader.result() == nil {
 		t.Error("Run returned nil")
 	}
 }
@@ -401,19 +405,20 @@ func BenchmarkPropose(b *testing.B) {
 func TestStillLeads(t *testing.T) {
 	room := newRoom(t)
 	boxes := startAll(room.boxes(3))
-	leader := room.whole(boxes...)
-	turn := leader.node.Leadership()
-	before, _ := leader.log.LastIndex()
-	if err := leader.node.StillLeads(within(t), turn); err != nil {
-		t.Fatal(err)
-	}
-	if after, _ := leader.log.LastIndex(); after != before {
-		t.Errorf("the question cost %d entries", after-before)
-	}
-	follower := others(boxes, leader)[0]
-	if err := follower.node.StillLeads(within(t), follower.node.Leadership()); !errors.Is(err, ErrNotLeader) {
-		t.Errorf("a follower: %v", err)
-	}
+	leader, turn := room.undisturbed(boxes, func(leader *box, turn any) error {
+		before, _ := leader.log.LastIndex()
+		if err := leader.node.StillLeads(within(t), turn); err != nil {
+			return err
+		}
+		if after, _ := leader.log.LastIndex(); after != before {
+			return fmt.Errorf("the question cost %d entries", after-before)
+		}
+		follower := others(boxes, leader)[0]
+		if err := follower.node.StillLeads(within(t), follower.node.Leadership()); !errors.Is(err, ErrNotLeader) {
+			return fmt.Errorf("a follower: %w", err)
+		}
+		return nil
+	})
 	room.fabric.isolate(leader.address)
 	if err := leader.node.StillLeads(within(t), turn); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("an isolated leader: %v", err)

@@ -27,8 +27,9 @@ func TestRecoverKeepsEveryEntry(t *testing.T) {
 		b.edit = func(o *Options) { o.SnapshotBytes, o.seams.trailing = 2<<10, 1 }
 	}
 	startAll(boxes)
-	left := room.whole(boxes...)
-	acked := room.backlog(left)
+	room.whole(boxes...)
+	acked := room.backlog(boxes...)
+	left := room.leader(boxes...) // has everything
 	old := left.node.ClusterUUID()
 	gone := others(boxes, left)
 	for _, b := range boxes {

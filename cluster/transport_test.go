@@ -102,7 +102,7 @@ func TestClusterOverTLS(t *testing.T) {
 	}
 	startAll(boxes)
 	leader := room.whole(boxes...)
-	room.fill("a", 20, 100, leader)
+	room.fill("a", 20, 100, boxes...)
 
 	strangers := map[string]TLSFiles{
 		"no TLS":  {},
@@ -269,9 +269,7 @@ func TestRequestsBetweenMembers(t *testing.T) {
 		}
 	}
 	startAll(boxes)
-	leader := room.whole(boxes...)
-	follower := others(boxes, leader)[0]
-	get := func(member string) (string, error) {
+	get := func(follower *box, member string) (string, error) {
 		client := http.Client{Transport: follower.node.RoundTripper(member)}
 		response, err := client.Get("http://whoever/write")
 		if err != nil {
@@ -281,15 +279,20 @@ func TestRequestsBetweenMembers(t *testing.T) {
 		text, err := io.ReadAll(response.Body)
 		return string(text), err
 	}
-	for _, member := range []string{LeaderHost, leader.node.UUID()} {
-		if got, err := get(member); err != nil || got != follower.name+" to "+leader.name+" at /write" {
-			t.Errorf("%s: %q, %v", member, got, err)
+	leader, _ := room.undisturbed(boxes, func(leader *box, _ any) error {
+		follower := others(boxes, leader)[0]
+		for _, member := range []string{LeaderHost, leader.node.UUID()} {
+			if got, err := get(follower, member); err != nil || got != follower.name+" to "+leader.name+" at /write" {
+				return fmt.Errorf("%s: %q, %w", member, got, err)
+			}
 		}
-	}
-	if got, err := get("nobody"); err == nil {
+		return nil
+	})
+	follower := others(boxes, leader)[0]
+	if got, err := get(follower, "nobody"); err == nil {
 		t.Errorf("nobody: %q", got)
 	}
-	if got, err := get(follower.node.UUID()); err == nil {
+	if got, err := get(follower, follower.node.UUID()); err == nil {
 		t.Errorf("itself: %q", got)
 	}
 }
