@@ -106,7 +106,7 @@ func (n *nemesis) pair() {
 	b := n.source("b", 2)
 	b.Base = base.Add(time.Duration(n.rand.IntN(3)) * step / 3)
 	b.Start(n.t)
-	harness.Eventually(n.t, "202 for the standby", func() error { return unless(b.Standby.Load() > 0, b.Summary) })
+	n.rivals(a, b)
 }
 
 func (n *nemesis) pick() *harness.Node { return n.cluster.Nodes[n.rand.IntN(len(n.cluster.Nodes))] }

@@ -150,16 +150,35 @@ func (r *rig) pair() (current, standby *harness.Source) {
 	current = r.source("a", 1).Start(r.t)
 	r.flowing(current)
 	standby = r.source("b", 2).Start(r.t)
-	harness.Eventually(r.t, "202 for the standby", func() error { return unless(standby.Standby.Load() > 0, standby.Summary) })
+	r.rivals(current, standby)
 	return current, standby
 }
 
-// flowing waits until ten more requests of a source have been accepted.
+// rivals waits until one of two sources has been answered 202: nearly always the one that began later.
+func (r *rig) rivals(a, b *harness.Source) {
+	r.t.Helper()
+	harness.Eventually(r.t, "202 for a standby", func() error {
+		return unless(a.Standby.Load()+b.Standby.Load() > 0, func() string { return a.Summary() + "; " + b.Summary() })
+	})
+}
+
+// flowing waits until ten more requests of a source's group have been accepted, whoever is current by then: a source whose
+// requests hang for longer than failover_timeout in what is broken loses its turn, and rightly so.
 func (r *rig) flowing(s *harness.Source) {
 	r.t.Helper()
-	from := s.Accepted.Load()
-	harness.Eventually(r.t, "accepted requests of "+s.Name, func() error {
-		return unless(s.Accepted.Load() >= from+10, s.Summary)
+	accepted := func() (n int64, answers string) {
+		for _, other := range r.sources {
+			if other.Group == s.Group {
+				n += other.Accepted.Load()
+				answers += other.Summary() + "; "
+			}
+		}
+		return n, answers
+	}
+	from, _ := accepted()
+	harness.Eventually(r.t, "accepted requests of group "+s.Group, func() error {
+		n, answers := accepted()
+		return unless(n >= from+10, func() string { return answers })
 	})
 }
 
@@ -184,6 +203,34 @@ func (r *rig) leader(nodes ...*harness.Node) (leader *harness.Node) {
 		return fmt.Errorf("none of %d nodes leads", len(nodes))
 	})
 	return leader
+}
+
+// lead waits until a node leads, which it is told to again where that failed or an election came between.
+func (r *rig) lead(n *harness.Node) {
+	r.t.Helper()
+	harness.Eventually(r.t, n.ID+" to lead", func() error { return r.tryLead(n) })
+}
+
+// tryLead returns nil if a node leads; else it gives it the leadership, as far as that is possible now.
+func (r *rig) tryLead(n *harness.Node) error {
+	s, err := n.Status()
+	if err != nil || s.Node.Role == "leader" {
+		return err
+	}
+	told := n.Command("cluster", "transfer-leadership", n.ID)
+	return fmt.Errorf("%s was %s; transfer-leadership: status %d, %s", n.ID, s.Node.Role, told.Code, told.Stderr)
+}
+
+// status is the leader's document, confirmed by the others.
+func (r *rig) status() (s harness.Status) {
+	r.t.Helper()
+	harness.Eventually(r.t, "the leader's status", func() (err error) {
+		if s, err = r.cluster.Leader().Status(); err == nil && s.Stale {
+			err = fmt.Errorf("it is stale")
+		}
+		return err
+	})
+	return s
 }
 
 // others are all nodes but one.
@@ -231,10 +278,7 @@ func (r *rig) settle(rules history.Rules) {
 // the LTS and no more.
 func (r *rig) counted() (n uint64) {
 	r.t.Helper()
-	s, err := r.cluster.Leader().Status()
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	s := r.status()
 	for _, g := range s.Groups {
 		n += g.Samples.Covered
 	}

@@ -12,12 +12,8 @@ func TestReplaceEveryDisk(t *testing.T) {
 	r.lts.Down()
 	r.backlog(200)
 	old := map[string]bool{}
-	for _, n := range r.cluster.Nodes {
-		s, err := n.Status()
-		if err != nil {
-			t.Fatal(err)
-		}
-		old[s.Node.UUID] = true
+	for _, member := range r.status().Cluster.Nodes {
+		old[member.UUID] = true
 	}
 	for _, n := range r.cluster.Nodes {
 		n.Kill()
@@ -29,11 +25,7 @@ func TestReplaceEveryDisk(t *testing.T) {
 		r.cluster.Voters(3)
 		r.flowing(a)
 	}
-	s, err := r.cluster.Leader().Status()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, member := range s.Cluster.Nodes {
+	for _, member := range r.status().Cluster.Nodes {
 		if old[member.UUID] {
 			t.Errorf("node %s is still the one of the old disk", member.ID)
 		}
