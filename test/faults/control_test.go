@@ -46,10 +46,12 @@ func replacedBehindSnapshots(t *testing.T, seams []string) *rig {
 	lost.Wipe()
 	lost.Start().WaitReady()
 	r.cluster.Voters(3)
-	lost.Must("cluster", "transfer-leadership", lost.ID)
-	r.leader(lost)
+	for _, n := range r.others(lost) { // nobody else can deliver, should another one lead for a moment
+		r.wire.Each([]string{n.ID}, []string{"lts"}, Link{Cut: true})
+	}
 	r.lts.Up()
 	r.rest(lost)
+	r.wire.Heal()
 	return r
 }
 
@@ -81,8 +83,8 @@ func wipedVoter(t *testing.T, seams []string) (r *rig, elected bool) {
 	r.source("a", 1, a, b).Burst(t, 200)
 	b.Kill()
 	b.Wipe()
-	r.wire.Heal()
 	r.wire.Split(a.ID)
+	r.wire.Each([]string{c.ID}, []string{b.ID, "lts", "a", "b"}, Link{}) // A and C never see each other meanwhile
 	b.Start().WaitUp()
 	harness.Eventually(t, "C to lead, or to be refused again and again", func() error {
 		s, err := c.Status()
@@ -90,14 +92,14 @@ func wipedVoter(t *testing.T, seams []string) (r *rig, elected bool) {
 			return err
 		}
 		if elected = s.Node.Role == "leader"; elected {
-			return nil
+			return c.Ready() // before that it has committed nothing, and A could still take its place
 		}
 		refused, err := metric(b, `highlander_cluster_connections_refused_total{reason="identity"}`)
 		return unless(err == nil && refused >= 20, func() string { return fmt.Sprintf("%s is %s, %v refused, %v", c.ID, s.Node.Role, refused, err) })
 	})
 	r.wire.Heal()
 	r.lts.Up()
-	r.rest(r.cluster.Leader())
+	harness.Eventually(t, "the end of the backlog", func() error { return r.delivered(r.cluster.Leader()) })
 	return r, elected
 }
 
@@ -109,16 +111,24 @@ func (r *rig) seams(seams []string) *harness.Cluster {
 	return r.cluster
 }
 
-// rest waits until a leader has delivered what it can.
-func (r *rig) rest(leader *harness.Node) {
+// rest waits until a node leads and has delivered what it can.
+func (r *rig) rest(n *harness.Node) {
 	r.t.Helper()
-	harness.Eventually(r.t, "the end of the backlog", func() error {
-		d, err := r.destination(leader)
-		if err != nil {
+	harness.Eventually(r.t, n.ID+" to lead, and the end of the backlog", func() error {
+		if err := r.tryLead(n); err != nil {
 			return err
 		}
-		return unless(d.Backlog.Samples == 0 || d.State == "held", func() string { return fmt.Sprintf("%+v", d) })
+		return r.delivered(n)
 	})
+}
+
+// delivered returns nil if a node shows no backlog, or delivers nothing more.
+func (r *rig) delivered(n *harness.Node) error {
+	d, err := r.destination(n)
+	if err != nil {
+		return err
+	}
+	return unless(d.Backlog.Samples == 0 || d.State == "held", func() string { return fmt.Sprintf("%+v", d) })
 }
 
 // mustLose asks the checker, which must find that acknowledged samples are gone.
