@@ -222,11 +222,20 @@ func (v *vandal) rejoin(n *harness.Node, what string) {
 // drain lets the damaged node lead, so that what it has is what the LTS gets.
 func (v *vandal) drain(n *harness.Node, what string) {
 	v.t.Helper()
-	if r := n.Command("cluster", "transfer-leadership", n.ID); r.Code != 0 && n.Process.Running() {
-		v.t.Logf("%s: leadership was not transferred: %s", what, r.Stderr)
-	}
+	harness.Eventually(v.t, what+": "+n.ID+" to lead, or to end of what it reads", func() error {
+		if !n.Process.Running() {
+			return nil
+		}
+		return v.tryLead(n)
+	})
 	v.lts.Up()
 	v.cluster.WaitDrained(v.lts.Name)
+	said := n.Process.Output()
+	if strings.Contains(said[strings.LastIndex(said, "msg=starting"):], fatal) { // others deliver before it has ended
+		if _, err := n.Process.Exit(harness.Patience); err != nil {
+			v.t.Errorf("%s: %v", what, err)
+		}
+	}
 }
 
 // A single node with a damaged log: it says so, the tools name the place, and what is before it can be read.

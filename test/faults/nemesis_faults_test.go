@@ -129,7 +129,13 @@ func (n *nemesis) leave() {
 	if n.spare(v) {
 		return
 	}
-	_, _, _ = admin(v, "/v1/cluster/leave", struct{}{})
+	harness.Eventually(n.t, v.ID+" to leave", func() error { // it is refused when another one does not answer in time
+		if !v.Process.Running() {
+			return nil
+		}
+		status, answer, err := admin(v, "/v1/cluster/leave", struct{}{})
+		return fmt.Errorf("%d %s, %v", status, answer, err)
+	})
 	if code, err := v.Process.Exit(harness.Patience); err != nil || code != 0 {
 		n.t.Fatalf("node %s was to leave and ended with status %d, %v", v.ID, code, err)
 	}

@@ -90,10 +90,7 @@ func losses(h history.History, missing func(history.Sample) bool) (list []histor
 // held is what the books say was acknowledged and not delivered: held back by fences, and for any other reason.
 func (n *nemesis) held() (covered, dropped uint64) {
 	n.t.Helper()
-	s, err := n.cluster.Leader().Status()
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	s := n.status()
 	g, _ := s.Group("g")
 	d, _ := s.Destination(n.lts.Name)
 	dropped = d.Samples.DeadLetter
@@ -151,17 +148,19 @@ func (n *nemesis) gaps() {
 	n.t.Logf("largest gap %d ms in %d series", largest, len(times))
 }
 
-// bounded looks at what a node uses at rest.
+// bounded waits until a node uses no more than it may at rest: what was busy a moment ago needs another one.
 func (n *nemesis) bounded(v *harness.Node) {
 	n.t.Helper()
 	for name, most := range map[string]float64{
 		"process_resident_memory_bytes": residentMax, "go_goroutines": goroutinesMax, "highlander_wal_bytes": logMax,
 	} {
-		value, err := metric(v, name)
-		if err == nil && value > most {
-			err = fmt.Errorf("%v is more than %v", value, most)
-		}
-		if err != nil {
+		if err := harness.Poll(harness.Patience, func() error {
+			value, err := metric(v, name)
+			if err == nil && value > most {
+				err = fmt.Errorf("%v is more than %v", value, most)
+			}
+			return err
+		}); err != nil {
 			n.t.Errorf("node %s: %s: %v", v.ID, name, err)
 		}
 	}
