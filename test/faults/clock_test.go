@@ -82,6 +82,7 @@ func TestClockSteps(t *testing.T) {
 func TestClockStepsWhileTheSourceChanges(t *testing.T) {
 	c := clockRig(t, "2s")
 	a, b := c.pair()
+	c.taught(b)
 	c.more(long, a, b)
 	leader := c.cluster.Leader()
 	c.set(hour, leader)
@@ -106,11 +107,7 @@ func TestClockStepsWhileTheSourceChanges(t *testing.T) {
 func TestSourceAnHourAhead(t *testing.T) {
 	c := clockRig(t, "2s")
 	a := c.source("a", 1).Start(t)
-	c.flowing(a)
-	a.Stop()
-	pause(t.Context(), 600) // from a break the leader learns a's pace at once, and can tell that it is silent
-	a.Start(t)
-	c.flowing(a)
+	c.taught(a)
 	b := c.source("b", 2)
 	b.Ahead, b.Weight = time.Hour, 5
 	b.Start(t)

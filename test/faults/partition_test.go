@@ -126,6 +126,7 @@ func (r *rig) deposed(old *harness.Node, companions ...*harness.Node) {
 	r.leader(rest...)
 	r.answered(a)
 	r.answered(b)
+	r.taught(elsewhere)
 	r.flowing(elsewhere) // the other side has elected pb, so a 202 to it would lose samples
 	for _, s := range []*harness.Source{current, standby} {
 		harness.Eventually(r.t, "an answer to a probe", func() error { return unless(s.Failed.Load() > 0, s.Summary) })
@@ -166,6 +167,7 @@ func TestLeaderLostWithItsSource(t *testing.T) {
 	r.lts.Release()
 	r.leader(r.others(old)...)
 	b := r.source("b", 2, r.others(old)...).Start(t)
+	r.taught(b)
 	r.flowing(b)
 	b.Stop()
 	old.Wipe()

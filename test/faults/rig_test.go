@@ -182,6 +182,17 @@ func (r *rig) flowing(s *harness.Source) {
 	})
 }
 
+// taught lets a source pause for a moment. From that a leader learns at once how long its sources are usually silent, hence
+// when one is silent for longer; else that takes ten seconds, in which the leader must not change.
+func (r *rig) taught(s *harness.Source) {
+	r.t.Helper()
+	r.answered(s)
+	s.Stop()
+	pause(r.t.Context(), 900)
+	s.Start(r.t)
+	r.answered(s)
+}
+
 // answered waits until ten more requests of a source have been answered for good, with 204 or 202.
 func (r *rig) answered(s *harness.Source) {
 	r.t.Helper()
