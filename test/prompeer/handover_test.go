@@ -30,7 +30,7 @@ func TestHandoverToTSDB(t *testing.T) {
 				return newSender(t, v2, labels.FromStrings("cluster", "g"), n.WriteURL()+"?highlander_group=g&highlander_source="+name)
 			}
 			a, b := source("a"), source("b")
-			base := time.Now()
+			base := time.Now().Add(time.Second)
 			first := func() content { return samples(read(t, a.db)) }
 			a.fill(t, base, 0, 100)
 			holds(t, 100, first, r)

@@ -7,11 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,12 +60,14 @@ type sender struct {
 	queue *remote.WriteStorage
 }
 
-// newSender sends everything to each of the addresses, by a queue of its own.
+// newSender sends everything to each of the addresses, by a queue of its own. It returns when all of them read the log: they
+// leave out what has a time before that.
 func newSender(t testing.TB, protocol remoteapi.WriteMessageType, external labels.Labels, addresses ...string) *sender {
 	t.Helper()
 	dir := t.TempDir()
 	db := openDB(t, dir)
-	queue := remote.NewWriteStorage(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), dir, 10*time.Second, nil, false)
+	begun := &begun{Handler: slog.DiscardHandler}
+	queue := remote.NewWriteStorage(slog.New(begun), prometheus.NewRegistry(), dir, 10*time.Second, nil, false)
 	db.SetWriteNotified(queue)
 	cfg := &config.Config{GlobalConfig: config.DefaultGlobalConfig}
 	cfg.GlobalConfig.ExternalLabels = external
@@ -74,7 +78,29 @@ func newSender(t testing.TB, protocol remoteapi.WriteMessageType, external label
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = queue.Close() })
+	harness.Eventually(t, "queues that read the log", func() error {
+		if n := begun.queues.Load(); n < int64(len(addresses)) {
+			return fmt.Errorf("%d of %d", n, len(addresses))
+		}
+		return nil
+	})
 	return &sender{db, queue}
+}
+
+// begun counts the queues that have begun to read the log, which they say once they have taken the time.
+type begun struct {
+	slog.Handler
+	queues atomic.Int64
+}
+
+func (b *begun) Enabled(context.Context, slog.Level) bool { return true }
+func (b *begun) WithAttrs([]slog.Attr) slog.Handler       { return b }
+func (b *begun) WithGroup(string) slog.Handler            { return b }
+func (b *begun) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "Replaying WAL" {
+		b.queues.Add(1)
+	}
+	return nil
 }
 
 func writeConfig(t testing.TB, name, address string, protocol remoteapi.WriteMessageType) *config.RemoteWriteConfig {
@@ -157,15 +183,19 @@ func newReceiver(t testing.TB, accepted ...remoteapi.WriteMessageType) *receiver
 	t.Helper()
 	r := &receiver{db: openDB(t, t.TempDir()), answers: map[int]int{}}
 	handler := remote.NewWriteHandler(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), r.db, accepted, false, false, true)
-	r.address = harness.Address(harness.FreePort())
-	server := &http.Server{Addr: r.address, Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.address = listener.Addr().String()
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, _ := io.ReadAll(req.Body)
 		req.Body = io.NopCloser(bytes.NewReader(body))
 		answer := &recorder{ResponseWriter: w, status: http.StatusOK}
 		handler.ServeHTTP(answer, req)
 		r.record(req.Header.Get("Content-Type"), body, answer.status)
 	})}
-	go func() { _ = server.ListenAndServe() }()
+	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { _ = server.Close() })
 	return r
 }
@@ -208,6 +238,7 @@ func (r *receiver) url() string { return "http://" + r.address + "/api/v1/write"
 func (r *receiver) destination(protocol remoteapi.WriteMessageType) harness.Map {
 	to := harness.To("lts", r.url())
 	to["protobuf_message"] = string(protocol)
+	to["remote_timeout"] = harness.Patience.String() // what is sent again is refused
 	return to
 }
 
