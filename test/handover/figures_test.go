@@ -16,13 +16,13 @@ type figures struct {
 	series, samples int // distinct samples
 	live            int // of them those that are no stale markers
 	gap             time.Duration
-	gapAt           string
 	changeGap       time.Duration // largest gap of a counter where the server changed
 	changes         int           // times that a counter's server changed, at most
 	repeated        int           // timestamps that came again with the same value
 	clashes         int           // and with another one
 	unordered       int           // first deliveries older than what was there
 	resets          int           // decreases of a counter at first delivery
+	close           int           // first deliveries of a counter that another server has scraped, and not above the guard
 }
 
 const counterPrefix = `__name__="clock_total",`
@@ -36,8 +36,9 @@ type track struct {
 	lastAt int64
 }
 
-// count reads samples in the order in which they arrived; what is wrong with the first of them, up to from, is not counted.
-func count(received []history.Sample, from int) figures {
+// count reads samples in the order in which they arrived; what is wrong with the first of them, up to from, is not counted. The
+// target has shown the time since start.
+func count(received []history.Sample, from int, start time.Time) figures {
 	var f figures
 	tracks := map[string]*track{}
 	for i, s := range received {
@@ -46,12 +47,12 @@ func count(received []history.Sample, from int) figures {
 			tr = &track{values: map[int64]uint64{}, when: map[int64]int{}, newest: math.MinInt64, last: math.NaN()}
 			tracks[s.Series] = tr
 		}
-		one := tr.note(s, i)
+		one := tr.note(s, i, start)
 		if i >= from {
 			f.add(one)
 		}
 	}
-	for name, tr := range tracks {
+	for _, tr := range tracks {
 		f.series++
 		times := slices.Sorted(maps.Keys(tr.when))
 		for i := 1; i < len(times); i++ {
@@ -59,7 +60,7 @@ func count(received []history.Sample, from int) figures {
 				continue
 			}
 			if gap := time.Duration(times[i]-times[i-1]) * time.Millisecond; gap > f.gap {
-				f.gap, f.gapAt = gap, fmt.Sprintf("%s between %d and %d", name, times[i-1], times[i])
+				f.gap = gap
 			}
 		}
 	}
@@ -91,7 +92,7 @@ func changes(tracks map[string]*track, from int) int {
 }
 
 // note takes the next sample, the i-th of all, and returns its part of the figures.
-func (tr *track) note(s history.Sample, i int) figures {
+func (tr *track) note(s history.Sample, i int, start time.Time) figures {
 	bits := math.Float64bits(s.Value)
 	if before, seen := tr.values[s.Time]; seen {
 		if before == bits {
@@ -112,14 +113,24 @@ func (tr *track) note(s history.Sample, i int) figures {
 	if !strings.HasPrefix(s.Series, counterPrefix) {
 		return f
 	}
-	if s.Value < tr.last {
+	if s.Value < tr.last && tr.late(start) <= guard {
 		f.resets = 1
 	}
 	if !math.IsNaN(tr.last) && scraper(tr.last) != scraper(s.Value) {
 		f.changeGap = time.Duration(s.Time-tr.lastAt) * time.Millisecond
+		if f.changeGap <= guard {
+			f.close = 1
+		}
 	}
 	tr.last, tr.lastAt = s.Value, s.Time
 	return f
+}
+
+// late is by how much the target's answer came after the time that the server gave the newest sample. On a machine that is slow
+// enough for that to be more than the guard, another server's next sample may be of an earlier answer.
+func (tr *track) late(start time.Time) time.Duration {
+	answered := start.UnixMilli() + int64(tr.last)/16
+	return time.Duration(answered-tr.lastAt) * time.Millisecond
 }
 
 func (f *figures) add(one figures) {
@@ -129,22 +140,8 @@ func (f *figures) add(one figures) {
 	f.clashes += one.clashes
 	f.unordered += one.unordered
 	f.resets += one.resets
+	f.close += one.close
 	f.changeGap = max(f.changeGap, one.changeGap)
-}
-
-// end is how long before the newest sample of all a series ended, at most: a hole that has no other side.
-func end(received []history.Sample) time.Duration {
-	last := map[string]int64{}
-	newest := int64(math.MinInt64)
-	for _, s := range received {
-		last[s.Series] = max(last[s.Series], s.Time)
-		newest = max(newest, s.Time)
-	}
-	gap := int64(0)
-	for _, at := range last {
-		gap = max(gap, newest-at)
-	}
-	return time.Duration(gap) * time.Millisecond
 }
 
 // scraper is the number of the server that scraped a counter.

@@ -7,9 +7,10 @@ func TestOrders(t *testing.T) {
 	r := startRig(t, rigOptions{nodes: 3, byURL: true})
 	a, b := r.pair(serverOptions{})
 	c := r.server("c", 3, r.node(2), serverOptions{weight: 10})
+	r.join(c)
 
 	r.act("bigger weight by URL, a third source", 1)
-	r.turn(c)
+	r.takeover(c)
 
 	r.act("promote", 1)
 	r.admin("source", "promote", group, "b")
@@ -27,6 +28,6 @@ func TestOrders(t *testing.T) {
 	r.admin("source", "weight", group, "c", "0")
 	r.admin("source", "weight", group, "a", "20")
 	r.admin("source", "unpin", group)
-	r.turn(a)
+	r.takeover(a)
 	r.finish(a)
 }

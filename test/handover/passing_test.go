@@ -79,7 +79,7 @@ func TestPassingIsInterrupted(t *testing.T) {
 		}
 		return nil
 	})
-	r.until("nothing is kept of it", func(g groupStatus) bool { return g.state("c") == "" && g.Standby.Kept == 0 })
+	r.until("nothing is kept of it", func(g groupStatus) bool { return g.source("c").State == "" && g.Standby.Kept == 0 })
 	r.finish(a)
 
 	if n := len(r.passed()[2].terms); n < 3 {

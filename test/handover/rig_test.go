@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,9 +19,10 @@ func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 const (
 	interval = time.Second
 	guard    = 500 * time.Millisecond
-	// gapMax adds one scrape for the phase between the two servers.
+	// gapMax adds one scrape for the phase between the two servers. A larger gap is excused by a server that did not scrape.
 	gapMax   = interval + guard + interval
 	failover = "5s"
+	never    = "30m" // the failover timeout while nobody is to take over
 	group    = "prod"
 )
 
@@ -34,6 +36,7 @@ type rig struct {
 	receiver *server
 	byURL    bool // servers name themselves by URL, otherwise by labels
 	leaders  bool // the leader changes: a bounded tail may come twice
+	term     uint64
 	servers  []*server
 	acts     []act
 }
@@ -67,7 +70,7 @@ func startRig(t *testing.T, o rigOptions) *rig {
 	r.target = startTarget(t, host)
 	r.lts = harness.NewLTS(t, "lts", r.log)
 	r.receiver = startServer(t, "receiver", nil, harness.Map{}, "--web.enable-remote-write-receiver")
-	r.cluster = harness.NewCluster(t, o.nodes, r.lts.Destination(), harness.To("tsdb", "http://"+r.receiver.web+"/api/v1/write"))
+	r.cluster = harness.NewCluster(t, o.nodes, patient(r.lts.Destination()), patient(harness.To("tsdb", "http://"+r.receiver.web+"/api/v1/write")))
 	for _, n := range r.cluster.Nodes {
 		if o.ns != nil {
 			_, port, _ := net.SplitHostPort(n.Web)
@@ -78,10 +81,30 @@ func startRig(t *testing.T, o rigOptions) *rig {
 	if o.nodes == 1 {
 		r.cluster.Set("cluster", "join", []string{})
 	}
-	r.cluster.Set("sources", "failover_timeout", failover)
+	r.cluster.Set("sources", "failover_timeout", never)
 	r.cluster.Set("sources", "preempt_after", "3s")
 	r.cluster.Start().WaitReady()
+	r.term = r.leaderStatus().Cluster.Term
 	return r
+}
+
+// patient lets a destination take its time: a send that is given up is sent again, and what it held comes twice.
+func patient(destination harness.Map) harness.Map {
+	destination["remote_timeout"] = harness.Patience.String()
+	return destination
+}
+
+// leaderStatus is the status document of the leader.
+func (r *rig) leaderStatus() (s harness.Status) {
+	r.t.Helper()
+	harness.Eventually(r.t, "the leader's status", func() (err error) {
+		s, err = r.cluster.Leader().Status()
+		if err == nil && s.Node.Role != "leader" {
+			err = fmt.Errorf("%s is %s by now", s.Node.ID, s.Node.Role)
+		}
+		return err
+	})
+	return s
 }
 
 // serverOptions say what is special about a server.
@@ -147,12 +170,18 @@ func (r *rig) pair(a serverOptions) (current, standby *server) {
 	return current, standby
 }
 
-// join opens a server's road and waits until it is a standby of which something is kept.
+// join opens a server's road, if it has one, and waits until it is a standby of which something is kept that it scrapes now.
 func (r *rig) join(s *server) {
 	r.t.Helper()
-	s.road.reopen()
-	r.until("standby "+s.name, func(g groupStatus) bool { return g.state(s.name) == "standby" })
-	r.scrapes(s, 3)
+	now, scrapes := time.Now().UnixMilli(), r.target.scrapes(s.number)
+	if s.road != nil {
+		s.road.reopen()
+	}
+	r.until("standby "+s.name, func(g groupStatus) bool {
+		own := g.source(s.name)
+		return own.State == "standby" && own.NewestSampleMS > now && g.Standby.Kept > 0
+	})
+	r.scraped(s, scrapes+3)
 }
 
 // restart starts a server again that has ended; its road is closed until it joins.
@@ -176,26 +205,63 @@ func (r *rig) endAct() {
 	}
 }
 
-// turn waits until a server is current and some of what it scrapes has followed.
+// takeover lets the rule make a server current. At all other times nobody takes over but by an operator's word: on a machine
+// that stands still for long enough the rule would rightly change a source that was to stay.
+func (r *rig) takeover(s *server) {
+	r.t.Helper()
+	r.failover(failover)
+	r.current(s.name)
+	r.failover(never)
+	r.turn(s)
+}
+
+// failover sets the time after which a source is silent.
+func (r *rig) failover(timeout string) {
+	r.t.Helper()
+	r.cluster.Set("sources", "failover_timeout", timeout)
+	for _, n := range r.cluster.Running() {
+		n.Reload()
+	}
+}
+
+// turn waits until a server is current and some of what it scrapes has followed, to the LTS.
 func (r *rig) turn(s *server) {
 	r.t.Helper()
 	r.current(s.name)
 	a := &r.acts[len(r.acts)-1]
 	a.took = time.Since(a.begun)
-	r.scrapes(s, 3)
+	now := r.target.value(s.number)
+	r.scrapes(s, 2)
+	harness.Eventually(r.t, "what "+s.name+" scrapes now at the LTS", func() error {
+		arrived := map[string]bool{}
+		for _, sample := range r.log.History().Received[a.from:] {
+			if strings.HasPrefix(sample.Series, counterPrefix) && sample.Value > now && scraper(sample.Value) == s.number {
+				arrived[sample.Series] = true
+			}
+		}
+		if len(arrived) < counterSeries {
+			return fmt.Errorf("%d series have arrived", len(arrived))
+		}
+		return nil
+	})
 }
 
 // groupStatus is the group as the status document shows it.
 type groupStatus struct {
 	Name, Current string
 	Epoch         uint64
-	Sources       []struct{ Name, State string }
+	Sources       []sourceStatus
 	Samples       struct{ Received, Accepted, Covered, Duplicate uint64 }
 	Standby       struct {
 		Requests, Discarded, Used uint64
 		Kept                      int64
 	}
 	History []change
+}
+
+type sourceStatus struct {
+	Name, State    string
+	NewestSampleMS int64 `json:"newest_sample_ms"`
 }
 
 type change struct {
@@ -207,13 +273,14 @@ type change struct {
 	LargestGapMS     int64 `json:"largest_gap_ms"`
 }
 
-func (g groupStatus) state(source string) string {
+// source is a source of the group; the zero value if it is unknown.
+func (g groupStatus) source(name string) sourceStatus {
 	for _, s := range g.Sources {
-		if s.Name == source {
-			return s.State
+		if s.Name == name {
+			return s
 		}
 	}
-	return ""
+	return sourceStatus{}
 }
 
 // group asks a running node.
@@ -254,7 +321,12 @@ func (r *rig) current(name string) {
 // scrapes waits until a server has scraped n more times.
 func (r *rig) scrapes(s *server, n int) {
 	r.t.Helper()
-	want := r.target.scrapes(s.number) + n
+	r.scraped(s, r.target.scrapes(s.number)+n)
+}
+
+// scraped waits until a server has scraped that often.
+func (r *rig) scraped(s *server, want int) {
+	r.t.Helper()
 	harness.Eventually(r.t, fmt.Sprintf("%d scrapes by %s", want, s.name), func() error {
 		if got := r.target.scrapes(s.number); got < want {
 			return fmt.Errorf("%d so far", got)
@@ -263,118 +335,13 @@ func (r *rig) scrapes(s *server, n int) {
 	})
 }
 
-// admin runs a command on a running node.
+// admin runs a command on a running node, again if the leader has just changed.
 func (r *rig) admin(args ...string) {
 	r.t.Helper()
-	args = append(args, "--storage.path", r.cluster.Running()[0].Dir)
-	if result := harness.Run(r.t, args...); result.Code != 0 {
-		r.t.Fatalf("highlander %v: exit status %d: %s", args, result.Code, result.Stderr)
-	}
-}
-
-// finish stops the servers, the current one last, waits until all has come to rest, and judges what arrived.
-func (r *rig) finish(current *server) {
-	r.t.Helper()
-	for _, s := range r.servers {
-		if s != current && s.process.Running() {
-			s.stop()
+	harness.Eventually(r.t, fmt.Sprintf("highlander %v", args), func() error {
+		if result := r.cluster.Running()[0].Command(args...); result.Code != 0 {
+			return fmt.Errorf("exit status %d: %s", result.Code, result.Stderr)
 		}
-	}
-	current.stop()
-	r.cluster.WaitDrained("lts")
-	r.cluster.WaitDrained("tsdb")
-	r.cluster.WaitBooks()
-	r.endAct()
-	received := r.log.History().Received
-	refused := 0.0
-	for i, a := range r.acts {
-		to := len(received)
-		if i+1 < len(r.acts) {
-			to = r.acts[i+1].from
-		}
-		r.judge(a, count(received[:to], a.from), a.refused-refused)
-		refused = a.refused
-	}
-	if gap := end(received); gap > gapMax {
-		r.t.Errorf("V1: a series ended %s early", seconds(gap))
-	}
-	for _, problem := range r.lts.Problems() {
-		r.t.Errorf("LTS: %s", problem)
-	}
-	r.compare(count(received, 0).live)
-	r.books()
-}
-
-// judge holds the figures of an act against the invariants and prints them.
-func (r *rig) judge(a act, f figures, refused float64) {
-	r.t.Helper()
-	wrong := func(bad bool, format string, args ...any) {
-		r.t.Helper()
-		if bad {
-			r.t.Errorf(a.name+": "+format, args...)
-		}
-	}
-	wrong(f.series < counterSeries, "%d series arrived, want at least %d", f.series, counterSeries)
-	wrong(f.changes != a.changes, "the counters changed hands %d times, want %d", f.changes, a.changes)
-	wrong(f.gap > gapMax, "V1: a gap of %s: %s; want at most %s", seconds(f.gap), f.gapAt, seconds(gapMax))
-	wrong(f.clashes > 0, "V2: %d timestamps came with two values", f.clashes)
-	wrong(f.repeated > 0 && !r.leaders, "V2: %d samples came twice", f.repeated)
-	wrong(f.unordered > 0, "V3: %d samples out of order", f.unordered)
-	wrong(f.resets > 0, "V4: %d decreases of a counter", f.resets)
-	wrong(refused > 0 && !r.leaders, "V5: the receiver has refused %v samples or requests", refused)
-	r.t.Logf("FIGURES %s: %s: largest gap %s (counters at a change %s), repeated %d, false resets %d, refused %v; %d samples, changed after %s",
-		r.t.Name(), a.name, seconds(f.gap), seconds(f.changeGap), f.repeated, f.resets, refused, f.samples, seconds(a.took))
-}
-
-// refusals is what the receiver has refused so far: samples, and requests that are not worth a sample to it.
-func (r *rig) refusals() float64 {
-	r.t.Helper()
-	sum := r.receiver.metric("prometheus_http_requests_total", `code="400",handler="/api/v1/write"`)
-	for _, why := range []string{"out_of_order", "too_old", "out_of_bound"} {
-		sum += r.receiver.metric("prometheus_tsdb_"+why+"_samples_total", "")
-	}
-	return sum
-}
-
-// compare requires that the receiver holds what the LTS has.
-func (r *rig) compare(live int) {
-	r.t.Helper()
-	stored, err := r.receiver.stored(fmt.Sprintf(`{cluster=%q}`, group))
-	if err != nil || stored != live {
-		r.t.Errorf("V5: the receiver holds %d samples, want %d as at the LTS: %v", stored, live, err)
-	}
-	s, err := r.cluster.Leader().Status()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	d, _ := s.Destination("tsdb")
-	if d.Samples.DeadLetter > 0 || d.Samples.Redelivered > 0 && !r.leaders {
-		r.t.Errorf("V5: %d dead letters of the receiver, %d samples that it had already", d.Samples.DeadLetter, d.Samples.Redelivered)
-	}
-	if f, _ := s.Destination("lts"); f.Samples.Redelivered+d.Samples.Redelivered > 0 {
-		r.t.Logf("sent again: %d to the LTS, %d to the receiver", f.Samples.Redelivered, d.Samples.Redelivered)
-	}
-}
-
-// books requires that the history of the group tells of every change, and of no larger gap than there was.
-func (r *rig) books() {
-	r.t.Helper()
-	g, err := r.group()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.t.Logf("books %+v, standby %+v", g.Samples, g.Standby)
-	want := 1
-	for _, a := range r.acts {
-		want += a.changes
-	}
-	if len(g.History) != want {
-		r.t.Errorf("the history tells of %d changes, want %d", len(g.History), want)
-	}
-	for _, c := range g.History {
-		r.t.Logf("change %+v", c)
-		if gap := time.Duration(c.LargestGapMS) * time.Millisecond; gap > gapMax {
-			r.t.Errorf("epoch %d: the history tells of a gap of %s", c.Epoch, seconds(gap))
-		}
-	}
+		return nil
+	})
 }

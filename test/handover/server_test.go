@@ -27,6 +27,7 @@ type server struct {
 	web     string
 	process *harness.Process
 	road    *road // to its node; nil in a namespace
+	data    string
 
 	t       testing.TB
 	command []string
@@ -38,7 +39,7 @@ var client = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 func startServer(t testing.TB, name string, ns *namespace, config harness.Map, flags ...string) *server {
 	t.Helper()
 	home := t.TempDir()
-	s := &server{name: name, web: harness.Address(harness.FreePort()), t: t}
+	s := &server{name: name, web: harness.Address(harness.FreePort()), data: filepath.Join(home, "data"), t: t}
 	s.command = []string{harness.Debian(t, "prometheus", "prometheus")}
 	if ns != nil {
 		_, port, _ := net.SplitHostPort(s.web)
@@ -53,8 +54,8 @@ func startServer(t testing.TB, name string, ns *namespace, config harness.Map, f
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.command = append(s.command, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(home, "data"),
-		"--web.listen-address="+s.web, "--storage.remote.flush-deadline=5s")
+	s.command = append(s.command, "--config.file="+file, "--storage.tsdb.path="+s.data,
+		"--web.listen-address="+s.web, "--storage.remote.flush-deadline=30s")
 	s.command = append(s.command, flags...)
 	s.start()
 	return s
@@ -98,10 +99,11 @@ func (s *server) get(path string) (string, error) {
 // metric adds up a metric over all series whose text has the given piece in it.
 func (s *server) metric(name, piece string) float64 {
 	s.t.Helper()
-	page, err := s.get("/metrics")
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	var page string
+	harness.Eventually(s.t, "metrics of "+s.name, func() (err error) {
+		page, err = s.get("/metrics")
+		return err
+	})
 	sum := 0.0
 	for line := range strings.Lines(page) {
 		rest, ok := strings.CutPrefix(line, name)

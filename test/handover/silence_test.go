@@ -25,12 +25,12 @@ func TestSourceEnds(t *testing.T) {
 			r.act("kill -9", 1)
 			a.process.Kill()
 			r.restart(a)
-			r.turn(b)
+			r.takeover(b)
 			r.join(a)
 
 			r.act("graceful stop, a→b→a", 1)
 			b.stop()
-			r.turn(a)
+			r.takeover(a)
 			r.finish(a)
 		})
 	}
@@ -44,8 +44,8 @@ func TestSourceFreezes(t *testing.T) {
 	r.act("SIGSTOP for 20 s", 1)
 	_ = a.process.Signal(syscall.SIGSTOP)
 	until := r.target.scrapes(b.number) + 21
-	r.turn(b)
-	r.scrapes(b, until-r.target.scrapes(b.number))
+	r.takeover(b)
+	r.scraped(b, until)
 	_ = a.process.Signal(syscall.SIGCONT)
 	r.join(a)
 	r.current("b")

@@ -43,6 +43,11 @@ func (g *target) scrapes(scraper int) int {
 	return g.count[scraper]
 }
 
+// value is what a scraper would find now.
+func (g *target) value(scraper int) float64 {
+	return float64(16*time.Since(g.start).Milliseconds() + int64(scraper))
+}
+
 // ServeHTTP answers a scrape.
 func (g *target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	scraper, err := strconv.Atoi(r.URL.Query().Get("scraper"))
@@ -53,10 +58,10 @@ func (g *target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
 	g.count[scraper]++
 	g.mu.Unlock()
-	value := 16*time.Since(g.start).Milliseconds() + int64(scraper)
+	value := g.value(scraper)
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 	fmt.Fprintln(w, "# TYPE clock_total counter")
 	for i := range counterSeries {
-		fmt.Fprintf(w, "clock_total{series=\"%d\"} %d\n", i, value)
+		fmt.Fprintf(w, "clock_total{series=\"%d\"} %.0f\n", i, value)
 	}
 }
