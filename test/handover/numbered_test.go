@@ -19,11 +19,12 @@ import (
 type numbered struct {
 	rig
 	roads []*road
+	base  time.Time // of all sources: their values grow with time, whoever is current
 }
 
 func startNumbered(t *testing.T) *numbered {
 	t.Helper()
-	r := &numbered{rig: rig{t: t, log: &history.Log{}, byURL: true, leaders: true}}
+	r := &numbered{rig: rig{t: t, log: &history.Log{}, byURL: true, leaders: true}, base: time.Now().Truncate(time.Second)}
 	r.lts = harness.NewLTS(t, "lts", r.log)
 	r.cluster = harness.NewCluster(t, 3, r.lts.Destination())
 	var join []string
@@ -33,7 +34,7 @@ func startNumbered(t *testing.T) *numbered {
 		r.roads, join = append(r.roads, way), append(join, way.address)
 	}
 	r.cluster.Set("cluster", "join", join)
-	r.cluster.Set("sources", "failover_timeout", "30m") // nobody takes over before an operator says so
+	r.cluster.Set("sources", "failover_timeout", never)
 	r.cluster.Start().WaitReady()
 	return r
 }
@@ -43,7 +44,7 @@ const numberedSeries = 40
 
 func (r *numbered) source(name string, number int) *harness.Source {
 	return &harness.Source{
-		Group: group, Name: name, Number: number, URLs: r.cluster.WriteURLs(), Series: numberedSeries, Step: 20 * time.Millisecond, Log: r.log,
+		Group: group, Name: name, Number: number, URLs: r.cluster.WriteURLs(), Series: numberedSeries, Base: r.base, Step: 20 * time.Millisecond, Log: r.log,
 	}
 }
 
@@ -103,20 +104,17 @@ func (r *numbered) passing(to string, requests uint64) {
 	})
 }
 
-// leader is the node that says it leads, among those that run and are asked.
-func (r *numbered) leader(but ...*harness.Node) *harness.Node {
+// copied waits until nothing that the leader keeps is on one node alone.
+func (r *numbered) copied() {
 	r.t.Helper()
-	var leader *harness.Node
-	harness.Eventually(r.t, "a leader", func() error {
-		for _, n := range r.cluster.Running() {
-			if s, err := n.Status(); err == nil && s.Node.Role == "leader" && !slices.Contains(but, n) {
-				leader = n
-				return nil
-			}
+	harness.Eventually(r.t, "two copies of everything", func() error {
+		leader := r.cluster.Leader()
+		alone, err := metric(leader, "highlander_ingest_kept_underreplicated_requests")
+		if err == nil && alone > 0 {
+			err = fmt.Errorf("%v requests are kept on %s alone", alone, leader.ID)
 		}
-		return errors.New("nobody leads")
+		return err
 	})
-	return leader
 }
 
 // metric reads a metric without labels.
@@ -276,10 +274,14 @@ type passed struct {
 	terms   map[uint64]bool
 }
 
-// passed reads the log of a node.
+// passed reads the log of a node. What is in it twice counts once: the second copy is refused.
 func (r *numbered) passed() map[uint64]passed {
 	r.t.Helper()
-	turns := map[uint64]passed{}
+	type part struct {
+		request string
+		part    uint32
+	}
+	turns, seen := map[uint64]passed{}, map[part]bool{}
 	out := r.cluster.Nodes[0].Must("wal", "dump", "--output", "json")
 	for line := range strings.Lines(out) {
 		var e struct {
@@ -289,6 +291,8 @@ func (r *numbered) passed() map[uint64]passed {
 		}
 		var batch struct {
 			Epoch, Floats uint64
+			Request       string
+			Part          uint32
 			Flags         []string
 		}
 		err := json.Unmarshal([]byte(line), &e)
@@ -298,9 +302,11 @@ func (r *numbered) passed() map[uint64]passed {
 		if err != nil {
 			r.t.Fatalf("%q: %v", line, err)
 		}
-		if !slices.Contains(batch.Flags, "kept") {
+		one := part{batch.Request, batch.Part}
+		if !slices.Contains(batch.Flags, "kept") || seen[one] {
 			continue
 		}
+		seen[one] = true
 		p, known := turns[batch.Epoch]
 		if !known {
 			p.terms = map[uint64]bool{}
