@@ -147,12 +147,16 @@ func (d *demo) chaos(ctx context.Context) {
 }
 
 func (d *demo) killCurrent(ctx context.Context) bool {
-	s, err := d.status()
-	if err != nil {
-		d.stage.Fatal(err)
-	}
-	g, _ := s.Group(group)
-	current := g.Current
+	var current string
+	harness.Eventually(d.stage, "a current source", func() error {
+		s, err := d.status()
+		if g, _ := s.Group(group); err == nil && g.Current == "" {
+			err = fmt.Errorf("group %s has none yet", group)
+		} else {
+			current = g.Current
+		}
+		return err
+	})
 	say("*** kill -9 of prometheus %s, the current source; the other takes over after 5 s of silence", current)
 	d.servers[current].Process.Kill()
 	if !d.watch(ctx, 12*time.Second) {

@@ -40,8 +40,8 @@ func TestMillionSeries(t *testing.T) {
 			body := harness.EncodeV1(points)
 			for _, name := range names {
 				path := "/api/v1/write?highlander_group=" + group + "&highlander_source=" + name
-				if code, answer, err := leader.Post(path, harness.ContentV1, body); err != nil || code/100 != 2 {
-					return fmt.Errorf("status %d %s, %w", code, answer, err)
+				if err := harness.Poll(harness.Patience, func() error { return accepted(leader, path, body) }); err != nil {
+					return err
 				}
 			}
 			return nil
@@ -60,6 +60,15 @@ func TestMillionSeries(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("FIGURES %s: live requests waited %.1f s, of it the fence %.1f s; all in the books after %s", t.Name(), change, fence, seconds(all))
+}
+
+// accepted posts a request, as Prometheus does until it is answered 2xx.
+func accepted(n *harness.Node, path string, body []byte) error {
+	code, answer, err := n.Post(path, harness.ContentV1, body)
+	if err == nil && code/100 != 2 {
+		err = fmt.Errorf("status %d: %s", code, answer)
+	}
+	return err
 }
 
 // share runs n pieces of work, some at once.
