@@ -2,6 +2,7 @@ package handover
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -32,17 +33,40 @@ func TestReplay(t *testing.T) {
 	r.act("cut off, goes on scraping", 1)
 	a.road.close()
 	r.takeover(b)
-	var before uint64
-	r.until("the books", func(g groupStatus) bool {
-		before = g.Samples.Covered
-		return true
-	})
 
 	r.act("comes back and sends its WAL, then the other one dies", 1)
 	r.join(a)
 	b.process.Kill()
 	r.takeover(a)
 	r.finish(a)
-	r.until(fmt.Sprintf("more than %d samples covered: some of the replay is held back", before),
-		func(g groupStatus) bool { return g.Samples.Covered > before })
+	held := r.replayed(a, b)
+	r.until(fmt.Sprintf("%d samples of the replay held back", held), func(g groupStatus) bool {
+		return held > 0 && g.History[len(g.History)-1].Fenced >= held
+	})
+}
+
+// replayed is how many samples of counters a server has scraped during the turn of another one.
+func (r *rig) replayed(s, current *server) (n uint64) {
+	r.t.Helper()
+	own := s.witness(r.t).series
+	turns := map[string]*[2]int64{}
+	for _, sample := range r.log.History().Received {
+		if !strings.HasPrefix(sample.Series, counterPrefix) || scraper(sample.Value) != current.number {
+			continue
+		}
+		turn := turns[sample.Series]
+		if turn == nil {
+			turn = &[2]int64{sample.Time, sample.Time}
+			turns[sample.Series] = turn
+		}
+		turn[0], turn[1] = min(turn[0], sample.Time), max(turn[1], sample.Time)
+	}
+	for series, turn := range turns {
+		for _, at := range own[series].times {
+			if at >= turn[0] && at <= turn[1] {
+				n++
+			}
+		}
+	}
+	return n
 }
