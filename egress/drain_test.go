@@ -177,6 +177,7 @@ func TestDrainCursorsAreFewAndNeverForBookkeeping(t *testing.T) {
 	c := newCluster(t)
 	l := newLTS(t, func(*write) answer { return ok })
 	c.register("lts", l.URL+"/api/v1/write")
+	began := time.Now()
 	c.lead(c.egress(to("lts", l)))
 	for i := range 300 {
 		c.batch("", int64(i+1), "a")
@@ -186,8 +187,8 @@ func TestDrainCursorsAreFewAndNeverForBookkeeping(t *testing.T) {
 	cursors := c.cursors
 	entries := len(c.entries)
 	c.mu.Unlock()
-	if cursors > 20 {
-		t.Errorf("%d cursor commands for 300 batches", cursors)
+	if took := time.Since(began); cursors > 2+int(took/ackEvery) {
+		t.Errorf("%d cursor commands for 300 batches in %v", cursors, took)
 	}
 	for range 50 {
 		c.operate(&bookkeeping)
@@ -255,7 +256,7 @@ func TestDrainReadsNoFurtherThanTheNextRequest(t *testing.T) {
 		defer c.mu.Unlock()
 		return c.read
 	}
-	eventually(t, "one in flight, one prepared", func() bool { return l.requests() == 1 && read() >= 22 })
+	eventually(t, "one in flight, one prepared", func() bool { return l.requests() >= 1 && read() >= 22 })
 	// Registration, twice ten batches, and one that found no place.
 	stays(t, "within two requests", func() bool { return read() <= 23 })
 }

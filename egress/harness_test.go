@@ -44,7 +44,7 @@ func stays(t *testing.T, what string, ok func() bool) {
 // eventually polls until something happens.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
@@ -233,7 +233,7 @@ func (c *cluster) lead(e *Egress) (stop func()) {
 			cancel()
 			select {
 			case <-done:
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				c.t.Error("Lead does not return")
 			}
 		})

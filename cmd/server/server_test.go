@@ -113,7 +113,7 @@ func (n *node) end() {
 
 func (n *node) eventually(what string, is func() bool) {
 	n.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !is() {
 		if time.Now().After(deadline) {
 			n.t.Fatalf("not %s in time; status: %+v", what, n.Status(n.t.Context()))
