@@ -141,7 +141,8 @@ func (c *Cluster) WriteURLs() []string {
 	return urls
 }
 
-// WaitDrained waits until the destination has everything that was accepted.
+// WaitDrained waits until the destination has everything that was accepted. Sources must have stopped: on a slow machine
+// something is always on its way while they go on, and WaitArrived is for that.
 func (c *Cluster) WaitDrained(destination string) {
 	c.t.Helper()
 	WaitDrained(c.t, c.Leader(), destination)
@@ -161,6 +162,26 @@ func WaitDrained(t testing.TB, n *Node, destination string) {
 		}
 		if d.Backlog.Samples != 0 || s.Stale {
 			return fmt.Errorf("state %s, backlog %+v, stale %v, error %q", d.State, d.Backlog, s.Stale, d.Error)
+		}
+		return nil
+	})
+}
+
+// WaitArrived waits until the destination has everything that was accepted before, whatever comes in meanwhile.
+func (c *Cluster) WaitArrived(destination string) {
+	c.t.Helper()
+	var goal uint64
+	Eventually(c.t, "what was accepted to be at "+destination, func() error {
+		s, err := c.Leader().Status()
+		if err != nil {
+			return err
+		}
+		if goal == 0 {
+			goal = s.Storage.LastIndex
+		}
+		d, _ := s.Destination(destination)
+		if s.Stale || d.Cursor < goal && d.Backlog.Samples > 0 {
+			return fmt.Errorf("state %s, cursor %d of %d, stale %v, error %q", d.State, d.Cursor, goal, s.Stale, d.Error)
 		}
 		return nil
 	})

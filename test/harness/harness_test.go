@@ -141,7 +141,8 @@ func TestLTSDownHangAndUp(t *testing.T) {
 	taken = lts.Taken()
 	Eventually(t, "samples after a hang", more(lts, taken+100))
 	source.Stop()
-	if v := history.Check(log.History(), history.Rules{}); len(v) != 0 {
+	// Going down may cut the answer to what was taken already.
+	if v := history.Check(log.History(), history.Rules{Repeats: true}); len(v) != 0 {
 		t.Error(v)
 	}
 }

@@ -279,10 +279,17 @@ func (n *Node) Command(args ...string) Result {
 	return Run(n.t, append(args, "--storage.path", n.Dir)...)
 }
 
-// Must runs an admin command and requires exit status 0; it returns its standard output.
+// Must runs an admin command and requires exit status 0; it returns its standard output. While nobody leads nothing has been
+// done, and it asks again: an election may fall anywhere.
 func (n *Node) Must(args ...string) string {
 	n.t.Helper()
-	r := n.Command(args...)
+	var r Result
+	_ = Poll(Patience, func() error {
+		if r = n.Command(args...); r.Code != 0 && strings.Contains(r.Stderr, "the cluster has no leader") {
+			return errors.New(r.Stderr)
+		}
+		return nil
+	})
 	if r.Code != 0 {
 		n.t.Fatalf("highlander %v: exit status %d\n%s%s", args, r.Code, r.Stdout, r.Stderr)
 	}
