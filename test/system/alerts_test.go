@@ -76,8 +76,25 @@ func TestAlertsOnARealCluster(t *testing.T) {
 	p := harness.StartPrometheus(t, harness.PrometheusOptions{
 		Name: "alerting", Job: "highlander", Target: targets[0], Targets: targets[1:], Interval: "500ms", Rules: []string{alertsFile("alerts.yml")},
 	})
-	evaluated := func(since time.Time) {
+	// evaluated waits until every node has been scraped, and then every rule evaluated.
+	evaluated := func() {
 		t.Helper()
+		since := time.Now()
+		harness.Eventually(t, "every node to be scraped", func() error {
+			newest := map[string]int64{}
+			for _, s := range p.Samples("up") {
+				if s.Value == 1 {
+					newest[s.Series] = max(newest[s.Series], s.Time)
+				}
+			}
+			for _, at := range newest {
+				if at < since.UnixMilli() {
+					return fmt.Errorf("%v, it is %d", newest, since.UnixMilli())
+				}
+			}
+			return unless(len(newest) == len(targets), func() string { return fmt.Sprint(newest) })
+		})
+		since = time.Now()
 		harness.Eventually(t, "every rule to be evaluated", func() error {
 			rules := p.RulesLoaded()
 			if len(rules) != len(alerts(t)) {
@@ -98,16 +115,16 @@ func TestAlertsOnARealCluster(t *testing.T) {
 		}
 	}
 	r.flowing(a)
-	evaluated(time.Now())
+	evaluated()
 	silent("steady state", `{alertstate="firing"}`)
 
 	r.lts.Down()
 	r.backlog(2000)
-	evaluated(time.Now())
+	evaluated()
 	r.lts.Up()
-	r.cluster.WaitDrained(r.lts.Name)
+	r.cluster.WaitArrived(r.lts.Name)
 	r.flowing(a)
-	evaluated(time.Now())
+	evaluated()
 	silent("outage and recovery", `{alertstate="firing"}`)
 	silent("outage and recovery", `{alertname=~".*BooksDiffer"}`)
 	if backlog := slices.MaxFunc(p.Samples("highlander_destination_backlog_samples"), func(a, b history.Sample) int { return int(a.Value - b.Value) }); backlog.Value < 2000 {
@@ -131,7 +148,7 @@ func (r *rig) everyMetric() {
 		return &harness.Reply{Status: http.StatusBadRequest, Body: "no"}
 	})
 	leader := r.cluster.Leader()
-	status, answer, _ := r.write(leader, request{
+	status, answer, _ := r.insist(leader, request{
 		query: "highlander_group=bad&highlander_source=x", contentType: harness.ContentV1, encoding: "snappy",
 		body: harness.EncodeV1([]harness.Point{point("job", "nameless"), point("__name__", "refused"), point("__name__", "taken")}),
 	})

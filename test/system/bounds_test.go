@@ -95,16 +95,13 @@ func isReset(err error) bool { return err != nil && strings.Contains(err.Error()
 
 // Strangers at the cluster port, silent ones and chatterers, keep no member out and no write.
 func TestStrangersAtTheClusterPort(t *testing.T) {
+	late := harness.WatchLateness(t)
 	r := startRig(t, 3)
 	a := r.source("a", 1).Start(t)
 	r.flowing(a)
 	follower := r.cluster.Followers()[0]
 	follower.Kill()
-	before, err := r.cluster.Leader().Status()
-	if err != nil {
-		t.Fatal(err)
-	}
-	term := before.Cluster.Term
+	term := r.term()
 	for i := range 800 { // more silent ones than may wait for their handshake
 		for _, n := range r.cluster.Running() {
 			conn, err := net.Dial("tcp", n.ClusterAddr)
@@ -120,9 +117,7 @@ func TestStrangersAtTheClusterPort(t *testing.T) {
 	r.flowing(a)
 	follower.Start().WaitReady()
 	r.flowing(a)
-	if s, err := r.cluster.Leader().Status(); err != nil || s.Cluster.Term != term {
-		t.Errorf("term %d, %v; it was %d before the strangers came: they have cost a leader", s.Cluster.Term, err, term)
-	}
+	r.sameTerm(term, late, "the strangers came")
 	r.finish(history.Rules{Counters: true, Repeats: true})
 }
 
@@ -137,7 +132,7 @@ func TestKeptIsBounded(t *testing.T) {
 	})
 	failed := a.Failed.Load()
 	r.flowing(a)
-	if now := a.Failed.Load(); now != failed {
+	if now := a.Failed.Load(); now != failed && r.leaderships() == 1 {
 		t.Errorf("%d requests of the current source failed meanwhile: %s", now-failed, a.Summary())
 	}
 	for _, n := range r.cluster.Nodes {

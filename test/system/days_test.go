@@ -1,6 +1,7 @@
 package system
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -263,6 +264,10 @@ func TestCorruptSegmentInCluster(t *testing.T) {
 	r.lts.Down()
 	r.backlog(400)
 	n := r.cluster.Followers()[0]
+	harness.Eventually(t, "batches in the log of "+n.ID, func() error {
+		m, err := n.Metrics()
+		return errors.Join(err, unless(m.Sum("highlander_destination_backlog_samples") > 0, func() string { return "none" }))
+	})
 	n.Stop()
 	flip(t, n)
 	refuses(t, n)
@@ -348,8 +353,6 @@ func TestCommands(t *testing.T) {
 	r.backlog(100)
 	follower.Must("destination", "resume", "lts")
 	follower.Must("cluster", "transfer-leadership", follower.ID)
-	harness.Eventually(t, "another leader", func() error {
-		return unless(r.cluster.Leader() == follower, func() string { return "the same leads" })
-	})
+	r.lead(follower)
 	r.finish(history.Rules{Repeats: true, Counters: true})
 }

@@ -43,10 +43,11 @@ func TestMetrics(t *testing.T) {
 	r.flowing(a)
 	// Every vector has a child: a purged dead letter is dropped, and there is one series among good
 	// ones.
-	bad := []harness.Point{{Labels: []harness.Label{{Name: "job", Value: "x"}}, Time: 1}}
-	status, _, err := r.cluster.Nodes[0].Post("/api/v1/write?highlander_group=bad&highlander_source=x", harness.ContentV1, harness.EncodeV1(bad))
-	if err != nil || status != http.StatusBadRequest {
-		t.Fatalf("a series without a name: %d, %v; want 400", status, err)
+	status, answer, _ := r.insist(r.cluster.Nodes[0], request{
+		query: "highlander_group=bad&highlander_source=x", contentType: harness.ContentV1, body: harness.EncodeV1([]harness.Point{point("job", "x")}),
+	})
+	if status != http.StatusBadRequest {
+		t.Fatalf("a series without a name: %d %s, want 400", status, answer)
 	}
 	harness.Eventually(t, "dead letters", func() error {
 		d := r.destination("lts")

@@ -1,6 +1,7 @@
 package system
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -138,13 +139,7 @@ func TestJoinAndLeaveUnderLoad(t *testing.T) {
 	b := r.source("b", 2)
 	b.URLs = []string{r.cluster.Nodes[1].WriteURL(), r.cluster.Nodes[2].WriteURL()}
 	b.Base = a.Base
-	leader := r.cluster.Leader()
-	if leader != first {
-		first.Must("cluster", "transfer-leadership", "n1")
-		harness.Eventually(t, "n1 to lead", func() error {
-			return unless(r.cluster.Leader() == first, func() string { return "another leads" })
-		})
-	}
+	r.lead(first)
 	r.flowing(a)
 	a.Stop()
 	b.Skip(a.Next())
@@ -191,13 +186,9 @@ func TestReloadDestinations(t *testing.T) {
 	r.destinations("lts", "second", "third")
 	second.Down()
 	r.flowing(a)
-	d := r.destination("second")
-	if d.State != "held" {
-		t.Errorf("destination that no file has is %+v, want held", d)
-	}
-	cursor := d.Cursor
+	cursor := r.state("second", "held", "").Cursor
 	r.flowing(a)
-	if d = r.destination("second"); d.Cursor != cursor || d.Backlog.Samples == 0 {
+	if d := r.destination("second"); d.Cursor != cursor || d.Backlog.Samples == 0 {
 		t.Errorf("held destination moved from %d to %+v", cursor, d)
 	}
 	if out := r.cluster.Nodes[1].Command("destination", "forget", "secnd"); out.Code != 1 || !strings.Contains(out.Stderr, "second") {
@@ -233,13 +224,24 @@ func TestReloadDestinations(t *testing.T) {
 // reload gives every node the destinations, half of them by SIGHUP, half over HTTP.
 func (r *rig) reload(destinations ...harness.Map) {
 	r.t.Helper()
+	const when = "highlander_config_last_reload_success_timestamp_seconds"
 	for i, n := range r.cluster.Nodes {
 		n.SetDestinations(destinations...)
 		if i%2 == 0 {
 			n.Reload()
-		} else {
-			n.HangUp()
+			continue
 		}
+		before := 0.0
+		harness.Eventually(r.t, when+" of "+n.ID, func() error {
+			m, err := n.Metrics()
+			before = m.Sum(when)
+			return err
+		})
+		n.HangUp()
+		harness.Eventually(r.t, "the reload of "+n.ID, func() error {
+			m, err := n.Metrics()
+			return errors.Join(err, unless(m.Sum(when) > before, func() string { return "not yet" }))
+		})
 	}
 }
 
@@ -263,16 +265,15 @@ func (r *rig) destinations(names ...string) {
 	})
 }
 
-func (r *rig) destination(name string) harness.Destination {
+// destination is what the leader shows of one.
+func (r *rig) destination(name string) (d harness.Destination) {
 	r.t.Helper()
-	s, err := r.cluster.Leader().Status()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	d, ok := s.Destination(name)
-	if !ok {
-		r.t.Fatalf("no destination %q in %+v", name, s.Destinations)
-	}
+	harness.Eventually(r.t, "destination "+name, func() error {
+		s, err := r.cluster.Leader().Status()
+		found := false
+		d, found = s.Destination(name)
+		return errors.Join(err, unless(found && !s.Stale, func() string { return fmt.Sprintf("stale %v, %+v", s.Stale, s.Destinations) }))
+	})
 	return d
 }
 

@@ -30,6 +30,9 @@ func newRig(t testing.TB, n int) *rig {
 	if n == 1 {
 		r.cluster.Set("cluster", "join", []string{})
 	}
+	// Where a source is to fall silent a scenario sets less: on a slow machine others may take longer than the default of 15 s
+	// between two bursts.
+	r.cluster.Set("sources", "failover_timeout", "10m")
 	return r
 }
 
@@ -107,6 +110,10 @@ func (r *rig) check(lts *harness.LTS, rules history.Rules) {
 	if lts.Log != r.log {
 		h.Received = lts.Log.History().Received
 	}
+	if led := r.leaderships(); led > 1 && !rules.Repeats {
+		r.t.Logf("the leader has changed %d times by itself: a tail may have been sent again", led-1)
+		rules.Repeats = true
+	}
 	violations := history.Check(h, rules)
 	for i, v := range violations {
 		if i == 10 {
@@ -129,6 +136,56 @@ func (r *rig) check(lts *harness.LTS, rules history.Rules) {
 		r.t.Log(s.Summary())
 	}
 	r.t.Logf("%d samples accepted, %d received at %s", accepted, len(h.Received), lts.Name)
+}
+
+// leaderships counts how often a node has become leader since it was started.
+func (r *rig) leaderships() (sum int) {
+	r.t.Helper()
+	for _, n := range r.cluster.Running() {
+		harness.Eventually(r.t, "leaderships of "+n.ID, func() error {
+			m, err := n.Metrics()
+			if err == nil {
+				sum += int(m.Sum("highlander_raft_leaderships_total"))
+			}
+			return err
+		})
+	}
+	return sum
+}
+
+// term is what the nodes agree on.
+func (r *rig) term() (term uint64) {
+	r.t.Helper()
+	harness.Eventually(r.t, "the term", func() error {
+		s, err := r.cluster.Leader().Status()
+		term = s.Cluster.Term
+		return err
+	})
+	return term
+}
+
+// sameTerm requires that no leader was elected since, unless the machine was too busy for any to last.
+func (r *rig) sameTerm(since uint64, late *harness.Lateness, what string) {
+	r.t.Helper()
+	switch now := r.term(); {
+	case now == since:
+	case late.Worst() > harness.StarvedAfter:
+		r.t.Logf("term %d, it was %d before %s; but this machine is busy: processes are run up to %v late", now, since, what, late.Worst())
+	default:
+		r.t.Errorf("term %d, it was %d before %s: that has cost a leader", now, since, what)
+	}
+}
+
+// lead makes a node the leader, again if it does not stay.
+func (r *rig) lead(n *harness.Node) {
+	r.t.Helper()
+	harness.Eventually(r.t, n.ID+" to lead", func() error {
+		if r.cluster.Leader() == n {
+			return nil
+		}
+		got := n.Command("cluster", "transfer-leadership", n.ID)
+		return fmt.Errorf("another leads still: %+v", got)
+	})
 }
 
 func unless(ok bool, otherwise func() string) error {
