@@ -57,7 +57,8 @@ func (n *nemesis) missing(record history.Record) {
 	n.t.Helper()
 	h := n.log.History()
 	all, unexplained := losses(h, nil), losses(h, history.Fenced(h, record, guard))
-	covered, dropped := n.held()
+	g, dropped := n.books()
+	covered := g.Samples.Covered
 	held := uint64(len(all) - len(unexplained))
 	if held > covered {
 		n.t.Errorf("fences can have held back %d of the acknowledged samples that are missing, the books say %d", held, covered)
@@ -74,8 +75,9 @@ func (n *nemesis) missing(record history.Record) {
 	if 10*missed < 9*planted {
 		n.t.Errorf("of %d more samples that were taken out of the record %d are missed", planted, missed)
 	}
-	n.t.Logf("%d acknowledged samples are missing, %d of them without a fence; the books count %d as covered, %d otherwise; "+
-		"of %d more that are taken out of the record %d are missed", len(all), len(unexplained), covered, dropped, planted, missed)
+	n.t.Logf("%d acknowledged samples are missing, %d of them without a fence; the books count %d as covered, %d otherwise, "+
+		"and %d as received; of %d more that are taken out of the record %d are missed",
+		len(all), len(unexplained), covered, dropped, g.Samples.Received, planted, missed)
 }
 
 func losses(h history.History, missing func(history.Sample) bool) (list []history.Violation) {
@@ -87,17 +89,17 @@ func losses(h history.History, missing func(history.Sample) bool) (list []histor
 	return list
 }
 
-// held is what the books say was acknowledged and not delivered: held back by fences, and for any other reason.
-func (n *nemesis) held() (covered, dropped uint64) {
+// books are those of the group, and what they count of the LTS as neither delivered nor on its way.
+func (n *nemesis) books() (g harness.Group, dropped uint64) {
 	n.t.Helper()
 	s := n.status()
-	g, _ := s.Group("g")
+	g, _ = s.Group("g")
 	d, _ := s.Destination(n.lts.Name)
 	dropped = d.Samples.DeadLetter
 	for _, count := range d.Samples.Dropped {
 		dropped += count
 	}
-	return g.Samples.Covered, dropped
+	return g, dropped
 }
 
 // plant takes acknowledged samples from all over the record out of what arrived, and counts those that are missed then.
