@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"sync"
@@ -245,9 +246,14 @@ func (h *Handler) releaseCopies(ctx context.Context, l *leadership) {
 	for key, oldest := range times {
 		times[key] = min(oldest, order.Before)
 	}
-	for key, before := range h.passed(l) {
-		times[key] = before
+	passing, passed := h.passed(l)
+	maps.Copy(times, passing)
+	if len(passed) > 0 && !h.booked(ctx, l) {
+		for key := range passed {
+			passed[key] = math.MinInt64
+		}
 	}
+	maps.Copy(times, passed)
 	for key, before := range times {
 		order.Sources = append(order.Sources, key.until(before))
 	}
@@ -273,11 +279,19 @@ func (h *Handler) tellMembers(ctx context.Context, l *leadership, order releaseO
 	group.Wait()
 }
 
-// passed lists sources that became current not long ago. While kept samples are being passed on members keep everything: a
-// successor has to find what it goes on with and what it has to explain. Afterwards it must find nothing of that, or it would keep
-// it for a later change, which would pass it on once more.
-func (h *Handler) passed(l *leadership) map[shelfKey]int64 {
-	before := make(map[shelfKey]int64)
+// booked says whether everything that the leader has seen so far is in the committed books.
+func (h *Handler) booked(ctx context.Context, l *leadership) bool {
+	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
+	defer cancel()
+	return h.flush(ctx, l) == nil
+}
+
+// passed lists sources that became current not long ago, with the time before which members may drop what they keep of them. While
+// kept samples are being passed on they keep everything: a successor has to find what it goes on with and what it has to explain.
+// Once that is done, and in the books, it must find nothing of it, or it would keep it for a later change, which would pass it on
+// once more.
+func (h *Handler) passed(l *leadership) (passing, passed map[shelfKey]int64) {
+	passing, passed = make(map[shelfKey]int64), make(map[shelfKey]int64)
 	for _, g := range l.all() {
 		ho := g.handover.Load()
 		if ho == nil {
@@ -286,12 +300,12 @@ func (h *Handler) passed(l *leadership) map[shelfKey]int64 {
 		current, epoch, _ := h.state.Current(g.id)
 		switch key := (shelfKey{g.id, current}); {
 		case !ho.isOpen():
-			before[key] = math.MinInt64
+			passing[key] = math.MinInt64
 		case ho.epoch == epoch: // else another change has just been made
-			before[key] = ho.passed
+			passed[key] = ho.passed
 		}
 	}
-	return before
+	return passing, passed
 }
 
 // tellRelease is repeated every few seconds, so that a failure needs no answer of its own. For whoever has not said yet what

@@ -217,3 +217,42 @@ func TestPassedOnIsPassedOnOnce(t *testing.T) {
 	c.counted(a, b)
 	c.check(a.interval+guard, a, b)
 }
+
+// While the books of a change cannot be committed its samples stay where they are: a successor must count what was held back.
+func TestPassedOnIsDroppedWhenItIsCounted(t *testing.T) {
+	c := newColony(t, 3)
+	a, b := newProm("a", 0), newProm("b", 2*time.Second)
+	b.via = 1
+	c.run(2*time.Minute, a, b)
+	a.kill()
+	copies := func() int { return len(c.members[1].h.window.shelf(shelfKey{fsm.GroupID{Name: "g"}, "b"})) }
+	for range 100 {
+		if c.state().Current == "a" {
+			c.clock.advance(250 * time.Millisecond)
+			b.step(c)
+			c.tick()
+		}
+	}
+	c.current("b")
+	if copies() == 0 {
+		t.Fatal("nothing is kept")
+	}
+	c.log.before = func(entry []byte) error {
+		if kind, _ := fsm.PeekKind(entry); kind == fsm.KindBooks {
+			return errNotCommitted
+		}
+		return nil
+	}
+	m := c.leading()
+	m.h.releaseCopies(t.Context(), m.lead)
+	if copies() == 0 {
+		t.Error("dropped, and not in the books")
+	}
+	c.log.before = nil
+	m.h.releaseCopies(t.Context(), m.lead)
+	if n := copies(); n != 0 {
+		t.Errorf("%d requests are kept of the current source", n)
+	}
+	c.explained("b")
+	c.counted(a, b)
+}
