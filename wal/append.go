@@ -45,46 +45,6 @@ func (w *WAL) StoreLogs(logs []*raft.Log) error {
 	return w.show(logs)
 }
 
-// Room reports whether entries that a leader sends can be stored as one group commit, be it in place of others. If need
-// be it takes the space now. It is for one writer: what is stored after the call takes the room away.
-func (w *WAL) Room(logs []*raft.Log) bool {
-	w.mu.Lock()
-	tail, last, err := w.state.tail, w.state.last, w.usable()
-	w.mu.Unlock()
-	if err != nil {
-		return true // whoever stores learns of it
-	}
-	fresh, replaces := w.fresh(logs, last)
-	var bytes int64
-	for _, l := range fresh {
-		bytes += frameBytes(l)
-	}
-	if len(fresh) == 0 || !replaces && tail.segment != nil && tail.end+bytes <= room(tail.size.Load()) {
-		return true
-	}
-	err = w.spares.ensure(segmentBytesFor(bytes))
-	if err != nil && !noSpace(err) {
-		_ = w.failure.latch(err)
-	}
-	return err == nil
-}
-
-// fresh leaves out what the log has already. An entry of the same index and term is the same, and so is everything before
-// it. replaces says that what is left takes the place of other entries.
-func (w *WAL) fresh(logs []*raft.Log, last uint64) (fresh []*raft.Log, replaces bool) {
-	for i := len(logs) - 1; i >= 0; i-- {
-		if logs[i].Index > last {
-			continue
-		}
-		var stored raft.Log
-		if w.GetLog(logs[i].Index, &stored) == nil && stored.Term == logs[i].Term {
-			return logs[i+1:], false
-		}
-		return logs, true
-	}
-	return logs, false
-}
-
 // admit checks that entries continue the log and returns how much room they take.
 func (w *WAL) admit(logs []*raft.Log) (bytes int64, err error) {
 	want := w.state.last + 1
@@ -172,7 +132,7 @@ func (w *WAL) rollLocked(base uint64, bytes int64) error {
 		w.state.sealed = append(w.state.sealed, old)
 		w.sealLater(old)
 	}
-	w.refillLater()
+	w.Refill()
 	return nil
 }
 
@@ -192,7 +152,10 @@ func (w *WAL) newSegment(base uint64, size int64) (*segment, error) {
 	if err := s.file.Sync(OpRollSync); err != nil {
 		return nil, fmt.Errorf("wal: sync header of segment %d: %w", s.id, err)
 	}
-	if err := w.fs.Rename(OpRollRename, file.path, s.path); err != nil {
+	if err := w.fs.Rename(OpRollRename, file.path, s.path); noSpace(err) {
+		w.spares.add(file) // the directory has no room for the name, and all is as it was
+		return nil, w.spares.lacks(fmt.Errorf("wal: name segment %d: %w", s.id, err))
+	} else if err != nil {
 		return nil, fmt.Errorf("wal: name segment %d: %w", s.id, err)
 	}
 	if err := w.fs.SyncDir(OpRollSyncDir, w.dir); err != nil {
@@ -232,34 +195,6 @@ func (w *WAL) retireLater(s *segment) {
 		}
 		if recycled {
 			w.metrics.recycled.Inc()
-		}
-	})
-}
-
-// Short says whether the disk is short of space. While it is, the log keeps one spare and gives back all other room
-// that it does not need.
-func (w *WAL) Short(short bool) {
-	most := sparesMax
-	if short {
-		most = sparesShort
-	}
-	w.spares.do(func() {
-		if err := w.spares.bound(most); err != nil {
-			_ = w.failure.latch(err)
-		}
-	})
-}
-
-// refillLater sees to it that there is a spare. A full disk is no failure here: nothing is
-// lost, and the next reclaimed segment becomes one.
-func (w *WAL) refillLater() {
-	w.spares.do(func() {
-		switch err := w.spares.refill(); {
-		case err == nil:
-		case noSpace(err):
-			w.logger.Warn("no space for a spare segment", "err", err)
-		default:
-			_ = w.failure.latch(err)
 		}
 	})
 }

@@ -2,7 +2,9 @@ package wal
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -92,8 +94,15 @@ func crashOnce(t *testing.T, workload uint64, k, tear int) {
 }
 
 // Valid frames that a torn group commit left behind must not become part of the one that is written in
-// its place and torn as well.
+// its place and torn as well: neither where the log goes on in a new segment, nor where there is no room for one.
 func TestTornTwice(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		tearTwice(t, full)
+	}
+}
+
+func tearTwice(t *testing.T, full bool) {
+	t.Helper()
 	fsys := newMemFS()
 	w := mustOpen(t, inPlace(fsys))
 	commit := func(term uint64) []*raft.Log {
@@ -108,6 +117,9 @@ func TestTornTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	for round, keepFirst := range []bool{false, true, true} {
+		if err := fsys.SyncDir(OpRollSyncDir, "/wal"); err != nil { // only sectors are left to choose from
+			t.Fatal(err)
+		}
 		fsys.fail = func(op Op) error {
 			if op == OpAppendSync {
 				return errCrashed
@@ -119,9 +131,15 @@ func TestTornTwice(t *testing.T) {
 		}
 		sectors := 0
 		fsys = fsys.reboot(func() bool { sectors++; return (sectors <= 2) == keepFirst })
+		if full {
+			fsys.withoutSpares()
+		}
 		w = mustOpen(t, inPlace(fsys))
 		if err := diff(w, before.apply(model{})); err != nil {
-			t.Fatalf("round %d: %v", round, err)
+			t.Fatalf("round %d, full disk %v: %v", round, full, err)
+		}
+		if full && fsys.trace[OpEraseSync] != 1 {
+			t.Fatalf("round %d: the torn end was not erased", round)
 		}
 	}
 	mustClose(t, w)
@@ -175,4 +193,70 @@ func goOn(t *testing.T, fsys *memFS, m model, seed uint64) outcome {
 		}
 		m = after
 	}
+}
+
+// The same where the disk is full and there is no spare when the log is opened again: what is torn is erased in place, also
+// when the power goes off in the midst of that, and nothing of it comes back when the log goes on (W3, W4).
+func TestCrashOnAFullDisk(t *testing.T) {
+	dry := newMemFS()
+	if got := runWorkload(t, dry, 1); got.err != nil {
+		t.Fatal(got.err)
+	}
+	erased, crashed := 0, 0
+	for k := 1; k <= dry.steps; k++ {
+		rng := rand.New(rand.NewPCG(7, uint64(k)))
+		fsys := newMemFS()
+		fsys.sector, fsys.crashAt = 24, k
+		got := runWorkload(t, fsys, 1)
+		fsys = fsys.reboot(coin(rng)).withoutSpares()
+		if fsys.names["/wal/"+firstFile] == nil {
+			continue // a new log wants a little
+		}
+		image := fsys.image()
+		fsys.crashAt = 1 + rng.IntN(4)
+		if w, err := Open(inPlace(fsys)); err == nil {
+			_ = w.Close() // without power, maybe
+		} else if !errors.Is(err, errCrashed) {
+			t.Fatalf("crash at step %d: open on a full disk: %v", k, err)
+		}
+		erased += fsys.trace[OpEraseWrite]
+		if fsys.off() && fsys.trace[OpEraseWrite] > 0 {
+			crashed++
+		}
+		for _, fsys := range []*memFS{image, fsys.reboot(coin(rng))} {
+			m := openFull(t, k, fsys.withoutSpares(), got)
+			next := goOn(t, fsys, m, uint64(k))
+			openFull(t, k, fsys, next)
+		}
+	}
+	if erased == 0 || crashed == 0 {
+		t.Errorf("%d torn ends were erased, %d of them half", erased, crashed)
+	}
+}
+
+// openFull opens a log on a full disk and returns what it holds.
+func openFull(t *testing.T, k int, fsys *memFS, got outcome) model {
+	t.Helper()
+	w, err := Open(inPlace(fsys))
+	if err != nil {
+		t.Fatalf("crash at step %d: open on a full disk: %v", k, err)
+	}
+	defer mustClose(t, w)
+	errBefore, errAfter := diff(w, got.before), diff(w, got.after)
+	if errAfter == nil {
+		return got.after
+	}
+	if errBefore != nil {
+		t.Fatalf("crash at step %d: neither the log before the call (%v) nor after it (%v)", k, errBefore, errAfter)
+	}
+	return got.before
+}
+
+// withoutSpares is the file system without a byte to give, nor a spare.
+func (m *memFS) withoutSpares() *memFS {
+	for _, names := range []map[string]*inode{m.names, m.durable} {
+		maps.DeleteFunc(names, func(path string, _ *inode) bool { return filepath.Ext(path) == spareSuffix })
+	}
+	m.limited, m.space = true, 0
+	return m
 }

@@ -143,8 +143,18 @@
 //	W7  After the first failed write, sync, stall or bad read nothing is stored any more, and Fatal was called once.
 //	W8  Readers see only durable entries, and never wait for the writer.
 //	W9  Memory does not grow with the backlog, but for 8 bytes per 64 KiB of it.
-//	W10 With the spare in place, an append of up to a segment needs no free disk space; Room says before an append
-//	    whether it does, and whether there is some. While the disk is Short there is one spare and no more.
+//	W10 With the spare in place, an append of up to a segment needs no free disk space. After Room said yes none does,
+//	    and what it was told to leave is left. While the disk is Short there is one spare and no more.
+//	W11 Opening a log that was opened before needs no space, nor does a cut, a truncation or the deletion of a prefix
+//	    but for the segment that Room has secured.
+//
+// # What a full disk is asked for
+//
+// Entries go into the tail, which has all its blocks, and then into the spares; Scarce tells when the disk gives no more.
+// A segment's name may need a block of the directory: Room asks for it, so that no append fails for it. "first" and "end"
+// are written in place. A spare that cannot be made, an "end" that cannot be created and a footer that does not fit
+// are done without. A torn end is erased in place where there is no segment to go on in. A file system that writes
+// elsewhere what is overwritten can keep nothing in reserve: there a full disk may end in W7.
 //
 // # Decisions
 //
@@ -164,5 +174,5 @@
 //     of a write is not one whose disk hangs.
 //   - Failures latch. After a failed fsync the page cache says nothing about the disk; reopening
 //     is the only repair. A spare that cannot be preallocated for lack of space is no failure,
-//     only a warning: nothing was lost, and admission is closed long before.
+//     only a warning: nothing was lost, and admission is closed then.
 package wal

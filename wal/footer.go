@@ -19,6 +19,9 @@ func segmentBytesFor(n int64) int64 {
 // room is where frames must end in a segment file of this size.
 func room(size int64) int64 { return size - footerReserve(size) }
 
+// frameRoom is how many bytes of frames a segment file of this size takes.
+func frameRoom(size int64) int64 { return max(0, room(size)-frameStart) }
+
 // appendFooter appends the extent's footer to dst.
 func appendFooter(dst []byte, e extent) []byte {
 	start := len(dst)

@@ -34,6 +34,8 @@ const (
 	OpEndWrite      Op = "end.write"
 	OpSealWrite     Op = "seal.write"
 	OpSealTruncate  Op = "seal.truncate"
+	OpEraseWrite    Op = "erase.write"
+	OpEraseSync     Op = "erase.sync"
 	OpRetireRename  Op = "retire.rename"
 	OpRetireSyncDir Op = "retire.syncdir"
 	OpRetireResize  Op = "retire.resize"

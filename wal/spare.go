@@ -37,6 +37,7 @@ type spares struct {
 	idle    sync.Cond // signalled when the queue is done
 	pool    []spare
 	most    int    // sparesMax or sparesShort
+	lacking bool   // the last attempt to have one more found no space, and none has come since
 	number  uint64 // of the last spare file
 	queue   []func()
 	running bool
@@ -101,12 +102,26 @@ func (s *spares) take(size int64) (spare, error) {
 		return s.create(max(size, s.size))
 	}
 	if taken.size < size {
-		if err := taken.file.Allocate(OpRollAllocate, size); err != nil {
+		switch err := taken.file.Allocate(OpRollAllocate, size); {
+		case noSpace(err):
+			s.add(taken) // it is good for less
+			return spare{}, s.lacks(fmt.Errorf("wal: allocate segment: %w", err))
+		case err != nil:
 			return spare{}, fmt.Errorf("wal: allocate segment: %w", errors.Join(err, taken.file.Close()))
 		}
 		taken.size = size
 	}
 	return taken, nil
+}
+
+// lacks takes note of an error if it says that there is no space, and returns it.
+func (s *spares) lacks(err error) error {
+	if noSpace(err) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.lacking = true
+	}
+	return err
 }
 
 // best is the place in the pool of the newest spare that is large enough, else of the newest; -1 in an empty pool.
@@ -119,28 +134,12 @@ func (s *spares) best(size int64) int {
 	return len(s.pool) - 1
 }
 
-// ensure sees to it that there is a spare of at least size bytes.
-func (s *spares) ensure(size int64) error {
-	s.mu.Lock()
-	i := s.best(size)
-	there := i >= 0 && s.pool[i].size >= size
-	s.mu.Unlock()
-	if there {
-		return nil
-	}
-	made, err := s.create(max(size, s.size))
-	if err == nil {
-		s.add(made)
-	}
-	return err
-}
-
 // create makes a preallocated file.
 func (s *spares) create(size int64) (spare, error) {
 	path := s.nextPath()
 	f, err := s.fs.Open(OpSpareCreate, path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	if err != nil {
-		return spare{}, fmt.Errorf("wal: create spare: %w", err)
+		return spare{}, s.lacks(fmt.Errorf("wal: create spare: %w", err))
 	}
 	err = f.Allocate(OpSpareAllocate, size)
 	if err == nil {
@@ -150,7 +149,7 @@ func (s *spares) create(size int64) (spare, error) {
 		err = s.fs.SyncDir(OpSpareSyncDir, s.dir)
 	}
 	if err != nil {
-		return spare{}, fmt.Errorf("wal: create spare: %w", errors.Join(err, s.fs.Remove(OpSpareRemove, path), f.Close()))
+		return spare{}, s.lacks(fmt.Errorf("wal: create spare: %w", errors.Join(err, s.fs.Remove(OpSpareRemove, path), f.Close())))
 	}
 	return spare{f, path, size}, nil
 }
@@ -164,15 +163,23 @@ func (s *spares) nextPath() string {
 
 // refill makes a spare if there is none.
 func (s *spares) refill() error {
-	if s.count() > 0 {
+	s.mu.Lock()
+	there := len(s.pool) > 0
+	s.lacking = s.lacking && !there
+	s.mu.Unlock()
+	if there {
 		return nil
 	}
-	made, err := s.create(s.size)
-	if err != nil {
-		return err
+	return s.grow(s.size)
+}
+
+// grow makes one more spare, of at least size bytes.
+func (s *spares) grow(size int64) error {
+	made, err := s.create(max(size, s.size))
+	if err == nil {
+		s.add(made)
 	}
-	s.add(made)
-	return nil
+	return err
 }
 
 // retire turns a dead segment's file into a spare, or removes it if there are enough. It
@@ -183,7 +190,9 @@ func (s *spares) retire(f File, path string) (recycled bool, err error) {
 		return false, s.discard(f, path)
 	}
 	kept := spare{file: f, path: s.nextPath(), size: s.size}
-	if err := s.fs.Rename(OpRetireRename, path, kept.path); err != nil {
+	if err := s.fs.Rename(OpRetireRename, path, kept.path); noSpace(err) {
+		return false, s.discard(f, path) // the directory has no room for the name
+	} else if err != nil {
 		return false, fmt.Errorf("wal: recycle %s: %w", filepath.Base(path), err)
 	}
 	// The old name must not come back over the new contents.
@@ -244,6 +253,7 @@ func (s *spares) add(made spare) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pool = append(s.pool, made)
+	s.lacking = false
 }
 
 // bound sets how many spares are kept, and removes the others.
@@ -266,12 +276,6 @@ func (s *spares) enough() bool {
 	return len(s.pool) >= s.most
 }
 
-func (s *spares) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.pool)
-}
-
 // diskBytes is what the spares take.
 func (s *spares) diskBytes() (n int, bytes int64) {
 	s.mu.Lock()
@@ -280,6 +284,24 @@ func (s *spares) diskBytes() (n int, bytes int64) {
 		bytes += spare.size
 	}
 	return len(s.pool), bytes
+}
+
+// room is what frames can take in all spares; fits says that one of them takes a group commit of n bytes.
+func (s *spares) room(n int64) (all int64, fits bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, spare := range s.pool {
+		all += frameRoom(spare.size)
+	}
+	need := segmentBytesFor(n)
+	i := s.best(need)
+	return all, i >= 0 && s.pool[i].size >= need
+}
+
+func (s *spares) lacked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lacking
 }
 
 func (s *spares) close() error {

@@ -86,7 +86,7 @@ func (w *WAL) cut(from uint64) error {
 	})
 	w.removed(dead)
 	w.sealLater(kept)
-	w.refillLater()
+	w.Refill()
 	return nil
 }
 

@@ -186,7 +186,7 @@ func (w *WAL) repair(found survey, loaded files) error {
 			return err
 		}
 	}
-	w.refillLater()
+	w.Refill()
 	return nil
 }
 
@@ -200,7 +200,11 @@ func (w *WAL) repairTail(loaded files) error {
 		// A segment that never got a whole commit fixes no index for the next entry.
 		return w.resetLocked()
 	case torn.dirty:
-		return w.rollLocked(torn.index, 0)
+		err := w.rollLocked(torn.index, 0)
+		if noSpace(err) {
+			return w.eraseTorn()
+		}
+		return err
 	}
 	return nil
 }
@@ -282,12 +286,13 @@ type Info struct {
 	Spares                int
 	Bytes                 int64 // of segments in use, without what is only preallocated
 	DiskBytes             int64 // that the files take, preallocated and spare ones included
+	Scarce                bool  // the disk had no space for another spare when it was last asked
 }
 
 // Info returns what the log holds now.
 func (w *WAL) Info() Info {
 	v := w.view.Load()
-	info := Info{FirstIndex: v.first, LastIndex: v.last}
+	info := Info{FirstIndex: v.first, LastIndex: v.last, Scarce: w.spares.lacked()}
 	v.extents(func(e extent) {
 		info.Segments++
 		info.Bytes += e.end

@@ -94,7 +94,7 @@ func (s *Server) full() string {
 // room says why this node cannot store a leader's entries. Writes are refused long before, but only by nodes that reach
 // this one: while it was down the others went on.
 func (s *Server) room(entries []*raft.Log) error {
-	if s.log.Room(entries) {
+	if s.log.Room(entries, 0) {
 		return nil
 	}
 	return fmt.Errorf("no room for %d entries from index %d on: %d bytes are free on the disk", len(entries), entries[0].Index,
