@@ -29,6 +29,12 @@ const (
 
 const identityVersion = 1
 
+// identityBytesMax is more than an identity takes, unless its join list is very long.
+const identityBytesMax = 4096
+
+// temporary ends the name of what is going to replace a file.
+const temporary = ".tmp"
+
 // ErrLeft is the reason why a directory whose node left its cluster is not opened again without rejoin.
 var ErrLeft = errors.New("this node has left its cluster")
 
@@ -166,17 +172,19 @@ func lockDir(path string) (*os.File, error) {
 		}
 		return nil, errors.Join(fmt.Errorf("data directory %s is in use by %s (lock %s)", path, holder, file), f.Close())
 	}
+	// In place, and shortened last: on a full disk, what is given back is gone. Nothing depends on the text.
 	holder := fmt.Sprintf("process %d\n", os.Getpid())
-	if err := errors.Join(f.Truncate(0), writeAt(f, holder)); err != nil {
+	_, err = f.WriteAt([]byte(holder), 0)
+	if err == nil {
+		err = f.Truncate(int64(len(holder)))
+	}
+	if err != nil && !noSpace(err) {
 		return nil, errors.Join(fmt.Errorf("data directory: %w", err), f.Close())
 	}
 	return f, nil
 }
 
-func writeAt(f *os.File, text string) error {
-	_, err := f.WriteAt([]byte(text), 0)
-	return err
-}
+func noSpace(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 func (d *Dir) load(name string, rejoin bool) error {
 	text, err := os.ReadFile(d.file(identityFile))
@@ -189,6 +197,7 @@ func (d *Dir) load(name string, rejoin bool) error {
 	if d.id, err = decodeIdentity(text); err != nil {
 		return fmt.Errorf("%s: %w", d.file(identityFile), err)
 	}
+	d.reserve()
 	switch id := d.id; {
 	case name != "" && name != id.Name:
 		return fmt.Errorf("data directory %s belongs to node %q (uuid %s), not to %q: use another directory or that node's name", d.path, id.Name, id.UUID, name)
@@ -268,7 +277,21 @@ func (d *Dir) change(edit func(*Identity) error) error {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	d.id = next
+	d.reserve()
 	return nil
+}
+
+// reserve keeps a block for the next change, in the file that will become the identity then: a full disk must not stop
+// it. Where there is no space for that either, so be it.
+func (d *Dir) reserve() {
+	f, err := os.OpenFile(d.file(identityFile)+temporary, os.O_WRONLY|os.O_CREATE, 0o640)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(make([]byte, identityBytesMax), 0); err == nil {
+		_ = f.Sync() // delayed, the blocks would not be there yet
+	}
 }
 
 // promise binds a node that has never acknowledged an entry to a cluster. Whoever has acknowledged one cannot
@@ -328,12 +351,15 @@ func (d *Dir) Reset(join []string) error {
 
 // writeFileSync replaces a file so that after a crash it has either its old or its new content.
 func writeFileSync(path string, data []byte) error {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	tmp := path + temporary
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE, 0o640) // what is there already has blocks: see reserve
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	_, err = f.WriteAt(data, 0)
+	if err == nil {
+		err = f.Truncate(int64(len(data)))
+	}
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func openDir(t *testing.T, path, name string, rejoin bool) (*Dir, error) {
@@ -226,5 +228,59 @@ func TestLostLogIsNoticed(t *testing.T) {
 	err = one.result()
 	if err == nil || !strings.Contains(err.Error(), "could vote twice") {
 		t.Errorf("Run returned %v", err)
+	}
+}
+
+// What changes the identity is written into blocks that were taken before, so that it needs none of a full disk.
+func TestIdentityHasRoomForItsNextChange(t *testing.T) {
+	path := t.TempDir()
+	d, err := openDir(t, path, "n1", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stat := func(name string) (s unix.Stat_t) {
+		t.Helper()
+		if err := unix.Stat(filepath.Join(path, name), &s); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for _, change := range []func() error{func() error { return d.promise("c", true) }, func() error { return d.markHeld("c") }, d.markVoter, d.markAccompanied, d.markLeft} {
+		kept := stat(identityFile + temporary)
+		if kept.Blocks*512 < identityBytesMax {
+			t.Fatalf("%d blocks are kept", kept.Blocks)
+		}
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		if now := stat(identityFile); now.Ino != kept.Ino || now.Size > identityBytesMax {
+			t.Errorf("%+v was written, %+v was kept for it", now, kept)
+		}
+	}
+	want := d.Identity()
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if d, err = openDir(t, path, "", true); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Identity(); got.Name != want.Name || got.UUID == want.UUID {
+		t.Errorf("%+v after %+v and a rejoin", got, want)
+	}
+}
+
+// The name of who holds the lock replaces a longer one whole.
+func TestLockNamesItsHolder(t *testing.T) {
+	path := t.TempDir()
+	file := filepath.Join(path, lockFile)
+	if err := os.WriteFile(file, []byte(strings.Repeat("x", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openDir(t, path, "n1", false); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if want := fmt.Sprintf("process %d\n", os.Getpid()); err != nil || string(text) != want {
+		t.Errorf("the lock says %q, %v", text, err)
 	}
 }

@@ -26,6 +26,20 @@
 // existed, the snapshot's metadata answers for its term. Snapshots above the base serve local restarts; there
 // are at most about 32 of them, the gaps between the older ones growing.
 //
+// # What a full disk is asked for
+//
+// Term and vote are written in place. A term costs the log two entries without data, 96 bytes; a change of members one of
+// some hundred bytes. Snapshots, local or received, need space, and are tried again without it. So does node.json, which
+// changes when a node joins, first stores, gets its vote, has company or leaves: a block for the next change is kept.
+//
+// A follower turns away what it has no room for. A leader that cannot store its own entry gives leadership up: nothing of
+// it was stored, sent or answered. Who has no room for what a term begins with does not ask for votes, so that somebody
+// else does; where nobody has, all wait and no term passes. A node without company cannot be kept from leading: it tries
+// about once a second, and the first entry of the term is refused. All of them go on by themselves when there is room.
+//
+// Raft counts by a change of members although it could not store it. So none is begun without room for it, and nothing
+// else takes that room.
+//
 // # Invariants
 //
 // Retention (the comments in retain.go and the tests name them):
@@ -36,7 +50,8 @@
 //	R3  A snapshot that is sent to a peer ends below the sender's floor, and the sender's log continues it.
 //	R4  A received snapshot never replaces a log that goes past it, nor a newer snapshot.
 //	R5  A failed or hanging write silences the node before its caller learns of it: nothing is rejected.
-//	R6  Entries for which the disk has no room never reach Raft: they are turned away before (intake.go).
+//	R6  A leader's entries for which the disk has no room never reach Raft: they are turned away before (intake.go).
+//	    A leader's own that it cannot afford are refused before a byte is written, and it steps down.
 //
 // Identity:
 //

@@ -30,6 +30,7 @@ type instance struct {
 	node      *Node
 	own       Identity
 	raft      *raft.Raft
+	started   chan struct{} // closed when raft is set
 	retention *retention
 	machine   *machine
 	layer     *layer
@@ -65,7 +66,7 @@ func (n *Node) runInstance(ctx context.Context, lead func(context.Context)) erro
 // startInstance brings Raft up. A node that has never held an entry starts from nothing, whatever a former
 // attempt left on its disk.
 func (n *Node) startInstance(own Identity) (*instance, error) {
-	inst := &instance{node: n, own: own, notify: make(chan bool, 64), layer: newLayer(n.port, own)}
+	inst := &instance{node: n, own: own, notify: make(chan bool, 64), started: make(chan struct{}), layer: newLayer(n.port, own)}
 	err := n.openStores(inst)
 	if err == nil {
 		err = inst.startRaft()
@@ -88,6 +89,7 @@ func (n *Node) openStores(inst *instance) error {
 	inst.retention = &retention{
 		log: n.opts.Log, files: files, dir: n.dir, cluster: inst.own.Cluster, floor: n.opts.Floor,
 		trailing: n.opts.seams.trailing, logger: n.logger, watch: n.watch, stock: n.opts.seams.stockStores,
+		leads: inst.stores, afford: n.opts.Afford,
 		fatal: func(err error) {
 			inst.layer.Close()
 			n.fatal(err)
@@ -112,6 +114,12 @@ func (n *Node) openStores(inst *instance) error {
 	}
 	n.used = true
 	return err
+}
+
+// stores reports whether what Raft is storing are a leader's own entries: a follower never leads while it stores.
+func (i *instance) stores() bool {
+	<-i.started // Raft may be faster than its constructor returns
+	return i.raft.State() == raft.Leader
 }
 
 // openStable opens the store of term and vote and makes sure that they are of this node's cluster.
@@ -168,6 +176,24 @@ type transport struct {
 	*raft.NetworkTransport
 	retention *retention
 	intake    *intake
+	mayLead   func() error
+}
+
+// RequestPreVote implements raft.WithPreVote. A node that could not store what a leader must write does not ask: it
+// would win, step down, and win again. It follows and votes as ever.
+func (t *transport) RequestPreVote(id raft.ServerID, address raft.ServerAddress, request *raft.RequestPreVoteRequest, answer *raft.RequestPreVoteResponse) error {
+	if err := t.mayLead(); err != nil {
+		return err
+	}
+	return t.NetworkTransport.RequestPreVote(id, address, request, answer)
+}
+
+// RequestVote implements raft.Transport; a leader that hands over makes a node ask for votes at once.
+func (t *transport) RequestVote(id raft.ServerID, address raft.ServerAddress, request *raft.RequestVoteRequest, answer *raft.RequestVoteResponse) error {
+	if err := t.mayLead(); err != nil {
+		return err
+	}
+	return t.NetworkTransport.RequestVote(id, address, request, answer)
 }
 
 // Consumer implements raft.Transport.
@@ -192,7 +218,7 @@ func (i *instance) startRaft() error {
 	}
 	i.intake = newIntake(network.Consumer(), room, i.node.noRoom)
 	go i.intake.run()
-	var trans raft.Transport = &transport{NetworkTransport: network, retention: i.retention, intake: i.intake}
+	var trans raft.Transport = &transport{NetworkTransport: network, retention: i.retention, intake: i.intake, mayLead: i.node.mayLead}
 	if opts.seams.wrapTransport != nil {
 		trans = opts.seams.wrapTransport(trans)
 	}
@@ -216,8 +242,10 @@ func (i *instance) startRaft() error {
 	i.raft, err = raft.NewRaft(config, i.machine, i.retention, stable, i.retention, trans)
 	if err != nil {
 		trans.(raft.WithClose).Close()
+		return err
 	}
-	return err
+	close(i.started)
+	return nil
 }
 
 // failStop ends the node when its term or vote cannot be written.
@@ -284,7 +312,7 @@ func (i *instance) snapshot(ctx context.Context) {
 		i.node.metrics.snapshots.WithLabelValues("taken").Inc()
 	case ctx.Err() == nil:
 		i.node.metrics.snapshots.WithLabelValues("failed").Inc()
-		i.node.logger.Warn("snapshot failed", "err", err)
+		i.node.complain("snapshot failed", err)
 	}
 }
 

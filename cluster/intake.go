@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -24,12 +25,27 @@ func newIntake(in <-chan raft.RPC, room func([]*raft.Log) error, quiet func(erro
 	return &intake{room: room, quiet: quiet, in: in, out: make(chan raft.RPC), ended: make(chan struct{})}
 }
 
-// noRoom tells the operator once in a while.
+// noRoom tells the operator of entries that were turned away.
 func (n *Node) noRoom(err error) {
-	const message = "the leader's entries are turned away until the disk has room"
+	n.complain("the leader's entries are turned away until the disk has room", err)
+}
+
+// complain tells the operator once in a while.
+func (n *Node) complain(message string, err error) {
 	if write, skipped := n.quiet.allow(message, time.Now()); write {
+		//nolint:sloglint // the messages are constants of this package
 		n.logger.Warn(message, "err", err, "repeated", skipped)
 	}
+}
+
+// mayLead says why this node does not ask for votes, and tells the operator.
+func (n *Node) mayLead() error {
+	err := n.opts.MayLead()
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrNoRoom, err)
+		n.complain("this node does not stand for election until the disk has room", err)
+	}
+	return err
 }
 
 // run passes requests on until the intake is closed.

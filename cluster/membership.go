@@ -92,6 +92,11 @@ func (n *Node) execute(ctx context.Context, request changeRequest) error {
 	if inst == nil || !n.IsLeader() {
 		return errElsewhere
 	}
+	if request.Op != opTransfer {
+		if err := n.mayLead(); err != nil {
+			return err
+		}
+	}
 	switch request.Op {
 	case opJoin:
 		return n.admit(ctx, inst, request)
@@ -301,6 +306,9 @@ func (i *instance) tendOnce(ctx context.Context) error {
 		change, what := i.due(servers, server)
 		if change == nil {
 			continue
+		}
+		if n.mayLead() != nil {
+			return nil // it is told, and tried again
 		}
 		n.logger.Info("changing the members", "change", what, "name", memberOf(server).Name, "uuid", memberOf(server).UUID)
 		return await(ctx, change())

@@ -23,6 +23,8 @@ var (
 	ErrNotLeader = errors.New("this node is not the leader")
 	// ErrUncertain means that what was proposed may or may not be committed, now or later.
 	ErrUncertain = errors.New("outcome unknown")
+	// ErrNoRoom means that this node could not store what it was to append as leader, for lack of space.
+	ErrNoRoom = errors.New("no room in the log")
 	// ErrLeadershipLost is the cause with which a leader's context ends.
 	ErrLeadershipLost = errors.New("leadership lost")
 	// ErrRemoved is returned by Run when the cluster has removed this node.
@@ -63,7 +65,14 @@ type Options struct {
 	HoldsBatches func() bool
 	// Room says why a leader's entries cannot be stored for lack of space; nil takes all. They are turned away
 	// until there is room, and this node stays a follower meanwhile.
-	Room          func(entries []*raft.Log) error
+	Room func(entries []*raft.Log) error
+	// Afford says why this node, leading, must not append entries of its own: for lack of space, or since what is left
+	// is kept for others. Raft then steps down. A change of members must always be afforded while MayLead says nothing;
+	// nil affords all.
+	Afford func(entries []*raft.Log) error
+	// MayLead says why this node must not ask for votes nor change the members: it has no room for what a leader
+	// writes. nil: always.
+	MayLead       func() error
 	SnapshotBytes int64 // applied bytes between two snapshots; default 128 MiB
 
 	Handler http.Handler // requests of other members over the cluster port; PeerOf tells who asks
@@ -195,6 +204,12 @@ func (o *Options) complete() error {
 	}
 	if o.Room == nil {
 		o.Room = func([]*raft.Log) error { return nil }
+	}
+	if o.Afford == nil {
+		o.Afford = func([]*raft.Log) error { return nil }
+	}
+	if o.MayLead == nil {
+		o.MayLead = func() error { return nil }
 	}
 	if o.HoldsBatches == nil {
 		o.HoldsBatches = func() bool { return true }

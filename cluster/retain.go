@@ -27,7 +27,9 @@ type retention struct {
 	trailing uint64
 	logger   *slog.Logger
 	watch    *watchdog
-	fatal    func(error) // stops everything this node could still say, then reports
+	leads    func() bool                     // whether it is a leader who stores
+	afford   func(entries []*raft.Log) error // Options.Afford
+	fatal    func(error)                     // stops everything this node could still say, then reports
 
 	trim    sync.Mutex  // held from looking at the log's bounds to deleting by them
 	serving atomic.Bool // set when NewRaft has restored: from then on List has one caller, who sends to peers
@@ -195,7 +197,8 @@ func (r *retention) GetLog(index uint64, entry *raft.Log) error {
 func (r *retention) StoreLog(entry *raft.Log) error { return r.StoreLogs([]*raft.Log{entry}) }
 
 // StoreLogs implements raft.LogStore. When it returns an error this node has fallen silent: a rejected
-// AppendEntries would make the leader walk back to a snapshot and wipe entries that were acknowledged.
+// AppendEntries would make the leader walk back to a snapshot and wipe entries that were acknowledged. The
+// exception is a leader that cannot afford its own entries: nothing is stored or lost, and Raft steps down.
 func (r *retention) StoreLogs(entries []*raft.Log) error {
 	if len(entries) == 0 {
 		return nil
@@ -205,10 +208,29 @@ func (r *retention) StoreLogs(entries []*raft.Log) error {
 	if err := r.bridge(entries[0].Index); err != nil {
 		return r.fail(err)
 	}
+	if r.leads() {
+		if err := r.affords(entries); err != nil {
+			return err
+		}
+	}
 	if err := r.log.StoreLogs(entries); err != nil {
 		return r.fail(fmt.Errorf("cluster: append index %d: %w", entries[0].Index, err))
 	}
 	return r.acknowledge()
+}
+
+// affords refuses a leader's own entries before anything is written. Not so a change of members: Raft takes it for the
+// latest one even if it could not store it, and would count votes by it.
+func (r *retention) affords(entries []*raft.Log) error {
+	err := r.afford(entries)
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("%w: %w", ErrNoRoom, err)
+	if slices.ContainsFunc(entries, func(l *raft.Log) bool { return l.Type == raft.LogConfiguration }) {
+		return r.fail(fmt.Errorf("cluster: change of members: %w", err))
+	}
+	return err
 }
 
 // bridge checks that index continues the log. After an installed snapshot it continues the snapshot instead,

@@ -121,7 +121,7 @@ func newBench(t *testing.T) *bench {
 	}
 	b.retention = &retention{
 		log: b.log, files: files, dir: dir, cluster: "c", floor: func() uint64 { return b.floor }, trailing: 1,
-		logger: slog.New(slog.DiscardHandler), watch: newWatchdog(time.Minute),
+		logger: slog.New(slog.DiscardHandler), watch: newWatchdog(time.Minute), leads: func() bool { return false },
 		fatal: func(err error) { b.fatal = append(b.fatal, err) },
 	}
 	b.serving.Store(true)
