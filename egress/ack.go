@@ -10,8 +10,11 @@ import (
 const (
 	// ackEvery and ackBytes say when a cursor command is due: the promise on order counts on "8 MiB or 200 ms".
 	ackEvery = 200 * time.Millisecond
-	tailMax  = 8 << 20 // stored bytes delivered, or on their way, and not yet committed
-	ackBytes = tailMax / 2
+	// ackSparing is in place of ackEvery where the log has little room: a backlog of any size, drained at any speed, then
+	// takes an entry per ackBytes, or per minute.
+	ackSparing = time.Minute
+	tailMax    = 8 << 20 // stored bytes delivered, or on their way, and not yet committed
+	ackBytes   = tailMax / 2
 	// flushWithin bounds the last command of a drain that stops.
 	flushWithin = time.Second
 )
@@ -22,6 +25,8 @@ type acker struct {
 	name string
 	log  *journal
 	now  func() time.Time
+	// sparing is Options.Sparing.
+	sparing func() bool
 
 	mu       sync.Mutex
 	books    tally
@@ -35,8 +40,8 @@ type acker struct {
 	freed     chan struct{} // closed and replaced when a commit made room
 }
 
-func newAcker(name string, cursor uint64, log *journal, now func() time.Time) *acker {
-	return &acker{name: name, log: log, now: now, from: cursor, to: cursor,
+func newAcker(name string, cursor uint64, log *journal, o *Options) *acker {
+	return &acker{name: name, log: log, now: o.Now, sparing: o.Sparing, from: cursor, to: cursor,
 		added: make(chan struct{}, 1), freed: make(chan struct{})}
 }
 
@@ -104,7 +109,11 @@ func (a *acker) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return a.move(grace)
 		}
-		if err := a.linger(ctx, ackEvery-a.now().Sub(last)); err != nil {
+		every := ackEvery
+		if a.sparing() {
+			every = ackSparing
+		}
+		if err := a.linger(ctx, min(every-a.now().Sub(last), every)); err != nil {
 			return a.move(grace)
 		}
 		last = a.now()
@@ -131,7 +140,7 @@ func outlive(ctx context.Context, d time.Duration) (context.Context, context.Can
 
 // linger waits for d, or until enough bytes are finished to be worth a command of their own.
 func (a *acker) linger(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(min(max(d, 0), ackEvery))
+	timer := time.NewTimer(max(d, 0))
 	defer timer.Stop()
 	for {
 		a.mu.Lock()

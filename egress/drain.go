@@ -170,7 +170,7 @@ func (d *drain) session(ctx context.Context) error {
 
 	soft := make(chan struct{})
 	feed := newFeed(d.poke)
-	acks := newAcker(d.name, known.Cursor, d.journal, d.options.Now)
+	acks := newAcker(d.name, known.Cursor, d.journal, d.options)
 	gather := d.gatherer(known.Cursor, feed)
 	send := d.sender(feed, soft, acks)
 

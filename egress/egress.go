@@ -37,7 +37,9 @@ type Options struct {
 	Version    string // for the User-Agent
 	// DeadLetterMaxBytes bounds all dead letters together; zero means 16 MiB.
 	DeadLetterMaxBytes int64
-	Now                func() time.Time
+	// Sparing says that the log has little room: cursors then move as bytes are delivered, hardly as time passes; nil: never.
+	Sparing func() bool
+	Now     func() time.Time
 }
 
 // Egress drains the log into the configured destinations while its node leads.
@@ -68,6 +70,9 @@ func New(o Options) *Egress {
 	}
 	if o.DeadLetterMaxBytes <= 0 {
 		o.DeadLetterMaxBytes = 16 << 20
+	}
+	if o.Sparing == nil {
+		o.Sparing = func() bool { return false }
 	}
 	if o.Version == "" {
 		o.Version = "unknown"
