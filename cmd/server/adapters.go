@@ -19,6 +19,9 @@ type ingestNode struct{ *Server }
 func (n ingestNode) IsLeader() bool { return n.node.IsLeader() }
 
 func (n ingestNode) Propose(entry []byte, timeout time.Duration) ingest.Future {
+	if err := n.spares(entry); err != nil {
+		return turnedDown{err}
+	}
 	return n.node.Propose(entry, timeout)
 }
 
@@ -78,6 +81,9 @@ type egressNode struct{ *Server }
 const egressTimeout = 5 * time.Second
 
 func (n egressNode) Propose(ctx context.Context, entry []byte) (any, error) {
+	if err := n.spares(entry); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, egressTimeout)
 	defer cancel()
 	response, _, err := n.node.Propose(entry, egressTimeout).Wait(ctx)

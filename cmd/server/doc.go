@@ -39,6 +39,8 @@
 //	                                     cursors go on with zero bytes left                     of the backlog, counted as dropped
 //	a node comes back with a full disk   it follows and votes, and takes no entries until       nothing
 //	                                     there is room
+//	a full disk, and the log's own room  the node leads no more; without company it waits, and  nothing
+//	is used up                           answers 503, status and metrics, until there is room
 //	a disk hangs                         for up to 5 s writes wait; then the process ends, the  nothing
 //	                                     rest elects, and a supervisor brings it back
 //	a write or an fsync fails, or a      the process ends and says why                          nothing
@@ -57,6 +59,30 @@
 //	                                     is too old for the log refuses to start
 //	nodes have different files           the hashes in status differ; a destination that the    nothing
 //	                                     leader's file lacks is held
+//
+// The last room. When the disk gives no more, the log has what is left of its tail and one spare segment: between a
+// half and two segments, each 1/64 of storage.max_bytes, 1 to 64 MiB. Who writes what on a full disk, and what it leaves
+// to those below (room.go):
+//
+//	entry                                bytes each              how often                           leaves of a segment
+//	-----                                ----------              ---------                           -------------------
+//	batch, kept samples passed on        up to 256 KiB           never while full; a handover        1/2
+//	                                                             waits
+//	change of source, end of a fence     up to 4 KiB             as above                            1/2
+//	books                                up to 64 KiB            what was counted before; then none  1/2
+//	operator's wish about a source       up to 5 KiB             by hand                             1/2
+//	feature level                        60                      once per version                    1/2
+//	dead letters                         up to 256 KiB           up to dead_letter_max_bytes in all  1/4
+//	cursor                               250, 2 KiB with many    per 4 MiB delivered, or per minute, 1/16
+//	                                     reasons                 once less than 1/2 is left
+//	destination, replay, purge           up to 5 KiB             by hand; once per new destination   1/16
+//	first entries of a term              96                      per change of leader                1/16
+//	change of members                    up to 4 KiB             by hand, or a node is replaced      0
+//
+// What must not have the room is refused with 503 and tried again by whoever wants it. Between 1/2 and 1/16 there is
+// room for the cursors of 400 GiB at 64 MiB per segment, and of 7 GiB at 1 MiB, or for 300 000 changes of leader, and
+// 4 700. What cannot wait and has no room costs the node its leadership; see cluster. Outside of the log: term and vote
+// in place; snapshots and node.json as in cluster; the spare file of storage.go is given back; nothing else writes.
 //
 // Decisions:
 //

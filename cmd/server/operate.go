@@ -60,6 +60,9 @@ func (s *Server) propose(ctx context.Context, command any) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errBadInput, err)
 	}
+	if err := s.spares(entry); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
 	response, _, err := s.node.Propose(entry, adminTimeout).Wait(ctx)

@@ -173,8 +173,7 @@ func (s *Server) openLog() error {
 		Fatal:       s.fatal,
 	})
 	s.storage = newStorage(c.Storage.Path, int64(c.Storage.MaxBytes), int64(c.Storage.MinFreeBytes),
-		func() int64 { return s.log.Info().Bytes },
-		func() uint64 { _, bytes := s.largestBacklog(); return bytes }, s.log.Short,
+		s.log, func() uint64 { _, bytes := s.largestBacklog(); return bytes },
 		s.options.Logger.With("component", "storage"))
 	return s.storage.Open(time.Now())
 }
@@ -200,6 +199,7 @@ func (s *Server) openRoad() error {
 		Registerer:         s.registry,
 		Version:            s.options.Version,
 		DeadLetterMaxBytes: int64(c.Storage.DeadLetterMaxBytes),
+		Sparing:            s.sparing,
 	})
 	return s.egress.Reload(destinations(c))
 }
@@ -219,6 +219,8 @@ func (s *Server) openCluster(ctx context.Context) error {
 		SnapshotBytes:    snapshotBytes(c.Storage),
 		HoldsBatches:     s.state.HoldsBatches,
 		Room:             s.room,
+		Afford:           s.affords,
+		MayLead:          s.mayLead,
 		Handler:          s.peerRoutes(),
 		Info:             s.info,
 		Logger:           s.options.Logger,

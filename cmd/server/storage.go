@@ -11,12 +11,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/highlander-io/highlander/wal"
 )
 
 const (
 	// storageInterval is how often the disk is looked at. At 100 MB/s it leaves 10 MB between two looks,
 	// far less than any sensible reserve.
 	storageInterval = 100 * time.Millisecond
+	// refillInterval is how often a log that could not get a segment tries again.
+	refillInterval = time.Second
 	// spareBytesMax bounds the ballast file that is given back when the disk has nothing left.
 	spareBytesMax = 16 << 20
 )
@@ -25,6 +29,7 @@ const (
 type diskState struct {
 	freeBytes int64
 	walBytes  int64
+	scarce    bool    // the log could not get another segment
 	full      string  // empty, or the limit that is reached, for people
 	fullIn    float64 // seconds until a limit is reached at the present growth; +Inf if the backlog does not grow
 }
@@ -35,20 +40,24 @@ type storage struct {
 	dir           string
 	maxBytes      int64
 	minFreeBytes  int64
-	walBytes      func() int64
+	log           segments
 	backlogBytes  func() uint64
-	short         func(bool) // told when the disk has become full, and when it has room again
+	refilled      time.Time // when the log was last asked to get a spare
 	logger        *slog.Logger
 	state         atomic.Pointer[diskState]
 	growth        growth
 	spareReleased bool
 }
 
-func newStorage(dir string, maxBytes, minFreeBytes int64, walBytes func() int64, backlogBytes func() uint64, short func(bool), logger *slog.Logger) *storage {
-	return &storage{
-		dir: dir, maxBytes: maxBytes, minFreeBytes: minFreeBytes,
-		walBytes: walBytes, backlogBytes: backlogBytes, short: short, logger: logger,
-	}
+// segments is what storage needs of the log.
+type segments interface {
+	Info() wal.Info
+	Short(bool) // told when the disk has become full, and when it has room again
+	Refill()
+}
+
+func newStorage(dir string, maxBytes, minFreeBytes int64, log segments, backlogBytes func() uint64, logger *slog.Logger) *storage {
+	return &storage{dir: dir, maxBytes: maxBytes, minFreeBytes: minFreeBytes, log: log, backlogBytes: backlogBytes, logger: logger}
 }
 
 // Open makes the spare file and takes the first look.
@@ -83,15 +92,20 @@ func (s *storage) look(now time.Time) error {
 	if err := unix.Statfs(s.dir, &fs); err != nil {
 		return fmt.Errorf("storage: statfs %s: %w", s.dir, err)
 	}
-	next := &diskState{freeBytes: int64(fs.Bavail) * fs.Bsize, walBytes: s.walBytes()}
+	info := s.log.Info()
+	next := &diskState{freeBytes: int64(fs.Bavail) * fs.Bsize, walBytes: info.Bytes, scarce: info.Scarce}
 	previous := s.state.Load()
 	wasFull := previous != nil && previous.full != ""
 	next.full = s.limit(next, wasFull)
 	next.fullIn = s.fullIn(next, now)
 	s.state.Store(next)
 	s.tendSpare(next)
+	if next.scarce && now.Sub(s.refilled) >= refillInterval {
+		s.refilled = now
+		s.log.Refill()
+	}
 	if (next.full != "") != wasFull {
-		s.short(!wasFull)
+		s.log.Short(!wasFull)
 		if wasFull {
 			s.logger.Info("storage has room again", "free_bytes", next.freeBytes, "wal_bytes", next.walBytes)
 		} else {
@@ -113,6 +127,9 @@ func (s *storage) limit(now *diskState, wasFull bool) string {
 	}
 	if now.freeBytes < s.minFreeBytes+slackFree {
 		return fmt.Sprintf("%d bytes are free on the disk, storage.min_free_bytes is %d", now.freeBytes, s.minFreeBytes)
+	}
+	if now.scarce { // a quota, or no inode is left; or the reserve is smaller than a segment
+		return fmt.Sprintf("the disk has no room for another segment of the log, though %d bytes are free", now.freeBytes)
 	}
 	return ""
 }

@@ -10,13 +10,22 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/highlander-io/highlander/wal"
 )
+
+// logOf is a log of so many bytes; of none, one that the disk has no room for.
+type logOf int64
+
+func (l *logOf) Info() wal.Info { return wal.Info{Bytes: int64(*l), Scarce: *l < 0} }
+func (*logOf) Short(bool)       {}
+func (*logOf) Refill()          {}
 
 // disk is a storage over a real directory whose limits a test sets against what the disk really has free.
 func disk(t *testing.T, maxBytes, minFreeBytes int64) (s *storage, wal *int64, backlog *uint64) {
 	t.Helper()
 	wal, backlog = new(int64), new(uint64)
-	s = newStorage(t.TempDir(), maxBytes, minFreeBytes, func() int64 { return *wal }, func() uint64 { return *backlog }, func(bool) {}, slog.New(slog.DiscardHandler))
+	s = newStorage(t.TempDir(), maxBytes, minFreeBytes, (*logOf)(wal), func() uint64 { return *backlog }, slog.New(slog.DiscardHandler))
 	if err := s.Open(time.Unix(1000, 0)); err != nil {
 		t.Fatal(err)
 	}
@@ -50,6 +59,17 @@ func TestStorageFullByReserve(t *testing.T) {
 	got := look(t, s, 1001)
 	if !strings.Contains(got.full, "storage.min_free_bytes") || got.fullIn != 0 {
 		t.Fatalf("got %+v, want it to name storage.min_free_bytes and say 0 s", got)
+	}
+}
+
+// A log that cannot get another segment is full, however many bytes are free, until it has got one.
+func TestStorageFullByScarcity(t *testing.T) {
+	s, wal, _ := disk(t, 0, 0)
+	for i, bytes := range []int64{5, -1, -1, 5} {
+		*wal = bytes
+		if got := look(t, s, int64(1001+i)).full; strings.Contains(got, "another segment") != (bytes < 0) {
+			t.Errorf("look %d: full %q", i, got)
+		}
 	}
 }
 
