@@ -118,7 +118,9 @@
 //   - A leader that goes on with a handover takes kept samples used and the largest gap from the log, where its predecessor's
 //     turn can be read, and what was held back from the copies: members keep them until everything has been passed on, and drop
 //     them within seconds after that. The books take what it passes on once more only beyond what predecessors have told of, as
-//     that is in the delta that told it; what they delivered Apply has counted.
+//     that is in the delta that told it; what they delivered Apply has counted. A member that was out of reach meanwhile offers
+//     its copies to a later leader all the same: what is held back of them at a later change is counted as received and covered
+//     once more.
 //   - The largest gap is measured from the first sample of each series of the fence in the new turn; for requests that need no
 //     fence this means hashing their series, until all have been met and for a margin at most.
 //   - A fence of which the new source never came above stays open, and with it the log from its beginning: its group has
