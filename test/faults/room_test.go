@@ -70,7 +70,8 @@ func (r *rig) exhaust(n *harness.Node, d *Disk) {
 	take(r.t, n, d, "/v1/dead-letter", map[string]any{"op": "replay", "id": long}, http.StatusServiceUnavailable)
 }
 
-// helpless takes the last bytes, which are enough for a short leadership, and waits until none comes of several attempts.
+// helpless takes the last bytes, which are enough for a short leadership, and waits until another node leads, or until none
+// comes of several attempts.
 func (r *rig) helpless(n *harness.Node, d *Disk) {
 	r.t.Helper()
 	var since uint64 // the term in which it led last
@@ -83,7 +84,8 @@ func (r *rig) helpless(n *harness.Node, d *Disk) {
 			take(r.t, n, d, "/v1/dead-letter", map[string]any{"op": "purge"}, http.StatusServiceUnavailable)
 			since = s.Cluster.Term
 		}
-		return unless(s.Node.Role != "leader" && s.Cluster.Term >= since+3, func() string { return fmt.Sprintf("%+v", s.Cluster) })
+		another := s.Cluster.Leader != "" && s.Cluster.Leader != n.ID
+		return unless(s.Node.Role != "leader" && (another || s.Cluster.Term >= since+3), func() string { return fmt.Sprintf("%+v", s.Cluster) })
 	})
 }
 
@@ -153,6 +155,7 @@ func TestNoRoomLeftOfTheLeader(t *testing.T) {
 	r.lts.Hang()
 	r.backlog(400)
 	r.exhaust(full, disk)
+	r.helpless(full, disk)
 	r.leader(r.others(full)...)
 	r.serves(full)
 	r.lts.Release()
