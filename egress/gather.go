@@ -102,16 +102,17 @@ func (g *gatherer) run(ctx context.Context) error {
 			lingered.Reset(linger)
 			waiting = true
 		}
-		if full {
+		ripens := lingered.C
+		if full { // sealed now, it waits for nothing but the sender: another round would fill and seal it again
 			if err := g.prepare(w); err != nil {
 				return err
 			}
-			changed = nil
+			changed, ripens = nil, nil
 		}
 		select {
 		case <-changed:
 			continue
-		case <-lingered.C:
+		case <-ripens:
 			ripe = waiting
 			continue
 		case <-wanted:
