@@ -12,7 +12,8 @@
 // The nemesis (nemesis*_test.go) draws what breaks; how far it goes in a round is its temper. "whole" spares the last copy of
 // what is kept for a handover, so that no series may have a gap; "wild" spares nothing; in "still" the source may not change,
 // so that nothing of a standby may arrive. Meanwhile operators give orders about sources on all nodes and read their status,
-// and all of that must be linearizable (package history).
+// and all of that must be linearizable (package history). Every acknowledged sample that does not arrive must be one that a
+// fence can have held back (history.Fenced), and samples that are taken out of the record must be missed.
 //
 // HIGHLANDER_SEED repeats the random decisions of a run (the seed is printed), HIGHLANDER_SOAK=30m lets the nemesis
 // go on for that long. Without the permission to make namespaces and mounts the scenarios are skipped and say why.
