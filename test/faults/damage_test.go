@@ -29,7 +29,8 @@ func TestDamage(t *testing.T) {
 		until = until.Add(length)
 	}
 	r := newRig(t)
-	r.cluster.Set("storage", "max_bytes", "64MiB").Set("handover", "window_bytes", "1MiB")
+	r.cluster.Set("storage", "max_bytes", "64MiB")
+	r.cluster.Set("handover", "window_bytes", "4MiB") // two minutes of a standby, however long a round takes
 	r.cluster.Start().WaitReady()
 	a, b := r.pair()
 	bulk := r.bulk("a", 1)

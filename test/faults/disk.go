@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/highlander-io/highlander/test/harness"
 )
 
 // ownMounts marks a process whose mount namespace is its own.
@@ -89,12 +92,29 @@ func (d *Disk) Break() error {
 
 // Mend ends Break, as an administrator would: nobody may use the disk, and its file system is checked.
 func (d *Disk) Mend() error {
-	err := errors.Join(os.Remove(filepath.Join(d.small, "ballast")), unix.Unmount(d.Dir, 0))
+	err := errors.Join(os.Remove(filepath.Join(d.small, "ballast")), d.unmount())
 	var exit *exec.ExitError
 	if check := run("e2fsck", "-fy", d.image); check != nil && (!errors.As(check, &exit) || exit.ExitCode() > 1) { // 1: mended
 		err = errors.Join(err, check)
 	}
 	return errors.Join(err, run("mount", "-o", "loop", d.image, d.Dir))
+}
+
+// unmount waits until no loop device holds the image any more: whoever else looks at the device, as udev does, keeps it for
+// a moment, and the next mount would find what was there before.
+func (d *Disk) unmount() error {
+	if err := unix.Unmount(d.Dir, 0); err != nil {
+		return err
+	}
+	return harness.Poll(harness.Patience, func() error {
+		files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+		for _, file := range files {
+			if backing, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(backing)) == d.image {
+				return fmt.Errorf("%s is still %s", file, d.image)
+			}
+		}
+		return err
+	})
 }
 
 // Replace puts a new disk in the place of this one, which nobody uses any more.
@@ -103,7 +123,7 @@ func (d *Disk) Replace() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(unix.Unmount(d.Dir, 0), os.Truncate(d.image, 0), os.Truncate(d.image, info.Size()), d.format())
+	return errors.Join(d.unmount(), os.Truncate(d.image, 0), os.Truncate(d.image, info.Size()), d.format())
 }
 
 // Freeze lets every write to the disk wait until thaw is called, or this process has gone: a disk that hangs.
