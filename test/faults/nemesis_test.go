@@ -107,6 +107,22 @@ func (n *nemesis) pair() {
 	b.Base = base.Add(time.Duration(n.rand.IntN(3)) * step / 3)
 	b.Start(n.t)
 	n.rivals(a, b)
+	n.overlap(b.Point(n.t, 0, b.Next()).Time, b.Series)
+}
+
+// overlap waits until every series has arrived up to a time, from which on both sources have it: what only the first one had
+// could not be told by the other.
+func (n *nemesis) overlap(from int64, series int) {
+	n.t.Helper()
+	harness.Eventually(n.t, "samples of both sources", func() error {
+		reached := map[string]bool{}
+		for _, s := range n.log.History().Received {
+			if s.Time >= from {
+				reached[s.Series] = true
+			}
+		}
+		return unless(len(reached) == series, func() string { return fmt.Sprintf("%d of %d series", len(reached), series) })
+	})
 }
 
 func (n *nemesis) pick() *harness.Node { return n.cluster.Nodes[n.rand.IntN(len(n.cluster.Nodes))] }
