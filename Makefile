@@ -30,7 +30,7 @@ deps:
 # they would starve each other: first all but the system tests, then those, then the peers.
 test: deps build vet
 	go test $$(go list ./... | grep -Ev '$(ON_BINARY)')
-	HIGHLANDER_BINARY=$(CURDIR)/bin/highlander go test -p 1 -timeout 15m $$(go list ./test/... | grep -E '$(ON_BINARY)')
+	HIGHLANDER_BINARY=$(CURDIR)/bin/highlander go test -p 1 -timeout 25m $$(go list ./test/... | grep -E '$(ON_BINARY)')
 	cd test/prompeer && HIGHLANDER_BINARY=$(CURDIR)/bin/highlander go test -timeout 5m ./...
 
 vet:

@@ -4,6 +4,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -227,8 +228,53 @@ func group(v *harness.Node) (harness.Group, error) {
 // does, everything that is kept must have been replaced by what came after the first was back.
 type memory struct {
 	lost       *harness.Node
+	shared     bool      // what is kept is on two nodes again
 	back       time.Time // when that was seen to be back, with what was kept then, and what had gone
 	kept, gone int64
+}
+
+// collected is more than a new leader waits for what others keep.
+const collected = 3 * time.Second
+
+// share waits until what is kept is on two nodes again after one of them lost it: until then there is one that may not be out of
+// reach, as whoever leads next would go on without what it has. It has been collected when a leader that reaches everybody has
+// led for a while.
+func (n *nemesis) share() {
+	n.t.Helper()
+	m := &n.memory
+	if !n.kind.whole || m.lost == nil || m.shared {
+		return
+	}
+	var term uint64
+	since := time.Now()
+	harness.Eventually(n.t, "what is kept to be on two nodes again", func() error {
+		s, leader, err := n.reachesAll()
+		if err != nil || s.Cluster.Term != term {
+			term, since = s.Cluster.Term, time.Now()
+			return errors.Join(err, fmt.Errorf("term %d has just been seen", term))
+		}
+		alone, err := metric(leader, "highlander_ingest_kept_underreplicated_requests")
+		return errors.Join(err, unless(alone == 0 && time.Since(since) > collected, func() string { return fmt.Sprintf("%v requests are on one node", alone) }))
+	})
+	m.shared = true
+}
+
+// reachesAll returns a leader that reaches all nodes, and its status.
+func (n *nemesis) reachesAll() (harness.Status, *harness.Node, error) {
+	leader := n.leads()
+	if leader == nil {
+		return harness.Status{}, nil, errors.New("no leader")
+	}
+	s, err := soon(leader)
+	if err == nil && (s.Node.Role != "leader" || s.Stale) {
+		err = fmt.Errorf("%s does not lead any more", leader.ID)
+	}
+	for _, m := range s.Cluster.Nodes {
+		if !m.Reachable {
+			err = errors.Join(err, fmt.Errorf("%s is out of reach", m.ID))
+		}
+	}
+	return s, leader, err
 }
 
 // spare says whether a node's memory is still needed, and notes its loss if not.

@@ -152,6 +152,7 @@ func (n *nemesis) leads() *harness.Node {
 
 // strike does one to three harms at once, lets them last, and mends them all; or one that is of its own kind.
 func (n *nemesis) strike() {
+	n.share()
 	if n.rand.IntN(3) == 0 {
 		f := alone[n.rand.IntN(len(alone))]
 		n.note(f.name, "")
