@@ -36,16 +36,10 @@ func (s *Server) Gate() error {
 
 // runGate keeps the gate's answer up to date, on every node: whoever becomes leader has it.
 func (s *Server) runGate(ctx context.Context) error {
-	ticker := time.NewTicker(gateInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
+	for range ticks(ctx, gateInterval) {
 		s.lookAtGate()
 	}
+	return nil
 }
 
 func (s *Server) lookAtGate() {
@@ -124,16 +118,8 @@ func (s *Server) overBacklog() (list []excess) {
 
 // runRoom makes room while this node leads, where the operator chose `when_full: drop_oldest`.
 func (s *Server) runRoom(ctx context.Context) error {
-	ticker := time.NewTicker(gateInterval)
-	defer ticker.Stop()
 	var last drop
-	for {
-		var now time.Time
-		select {
-		case <-ctx.Done():
-			return nil
-		case now = <-ticker.C:
-		}
+	for now := range ticks(ctx, gateInterval) {
 		if s.Config().Storage.WhenFull != config.DropOldest {
 			continue
 		}
@@ -147,6 +133,7 @@ func (s *Server) runRoom(ctx context.Context) error {
 			s.drop(ctx, name, bytes/dropShare)
 		}
 	}
+	return nil
 }
 
 // dropPatience is how long compaction gets to give back what was dropped.
@@ -193,15 +180,8 @@ func (s *Server) drop(ctx context.Context, destination string, bytes uint64) {
 // runCompaction takes a snapshot when storage is full and the floor has moved since the last one: snapshots
 // follow applied bytes, and a full log takes none.
 func (s *Server) runCompaction(ctx context.Context) error {
-	ticker := time.NewTicker(compactionInterval)
-	defer ticker.Stop()
 	var done uint64
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
+	for range ticks(ctx, compactionInterval) {
 		if s.storage.State().full == "" {
 			continue
 		}
@@ -210,4 +190,5 @@ func (s *Server) runCompaction(ctx context.Context) error {
 			done = floor
 		}
 	}
+	return nil
 }

@@ -15,15 +15,8 @@ const memberInterval = time.Second
 // runMembers is the leader's look at the other members: it raises the feature level once every member supports
 // it, and logs each warning when it appears and when it goes.
 func (s *Server) runMembers(ctx context.Context) error {
-	ticker := time.NewTicker(memberInterval)
-	defer ticker.Stop()
 	var shown []string
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
+	for range ticks(ctx, memberInterval) {
 		members := s.node.Members()
 		if err := s.raiseFeatureLevel(ctx, members); err != nil && ctx.Err() == nil {
 			s.logger.Warn("cannot raise the feature level yet", "err", err)
@@ -41,6 +34,7 @@ func (s *Server) runMembers(ctx context.Context) error {
 		}
 		shown = warnings
 	}
+	return nil
 }
 
 // raiseFeatureLevel commits the highest level that every member supports. New formats are written only at a

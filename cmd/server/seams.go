@@ -62,14 +62,7 @@ func equipFromEnvironment(o *Options) error {
 
 // writeFuture writes what the next feature level adds, as soon as that level is agreed on and not before.
 func writeFuture(ctx context.Context, s *Server) error {
-	ticker := time.NewTicker(memberInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
+	for range ticks(ctx, memberInterval) {
 		if s.state.FeatureLevel() < fsm.FeatureLevel {
 			continue
 		}
@@ -77,6 +70,7 @@ func writeFuture(ctx context.Context, s *Server) error {
 			s.logger.Warn("an entry of the next level was not written", "err", err)
 		}
 	}
+	return nil
 }
 
 // steppedClock is the machine's clock, moved by what a file says.

@@ -70,18 +70,12 @@ func (s *storage) Open(now time.Time) error {
 
 // Run looks at the disk until ctx ends.
 func (s *storage) Run(ctx context.Context) error {
-	ticker := time.NewTicker(storageInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case now := <-ticker.C:
-			if err := s.look(now); err != nil {
-				return err
-			}
+	for now := range ticks(ctx, storageInterval) {
+		if err := s.look(now); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // State returns the last look.
