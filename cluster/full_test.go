@@ -58,6 +58,16 @@ func (b *box) fit() *tank {
 	return k
 }
 
+// tanked starts three boxes with a tank each.
+func (r *machineRoom) tanked() (boxes []*box, tanks map[*box]*tank) {
+	boxes, tanks = r.boxes(3), map[*box]*tank{}
+	for _, b := range boxes {
+		tanks[b] = b.fit()
+	}
+	startAll(boxes)
+	return boxes, tanks
+}
+
 func (k *tank) take(entries []*raft.Log, leave int) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -119,12 +129,7 @@ func nowhere(t *testing.T, text string, boxes ...*box) {
 // can and votes, it does not lead again, and it has everything once there is room.
 func TestFullLeaderStepsDown(t *testing.T) {
 	room := newRoom(t)
-	boxes := room.boxes(3)
-	tanks := map[*box]*tank{}
-	for _, b := range boxes {
-		tanks[b] = b.fit()
-	}
-	startAll(boxes)
+	boxes, tanks := room.tanked()
 	acked := room.fill("before", 5, 10, boxes...)
 	var full *box
 	eventually(t, "a leader that runs out of room", func() error {
@@ -217,12 +222,7 @@ func TestFullStandaloneWaits(t *testing.T) {
 // with a second one the cluster goes on.
 func TestNobodyStandsWithoutRoom(t *testing.T) {
 	room := newRoom(t)
-	boxes := room.boxes(3)
-	var tanks []*tank
-	for _, b := range boxes {
-		tanks = append(tanks, b.fit())
-	}
-	startAll(boxes)
+	boxes, tanks := room.tanked()
 	leader := room.whole(boxes...)
 	acked := room.fill("before", 5, 10, boxes...)
 	for _, k := range tanks {
@@ -233,9 +233,9 @@ func TestNobodyStandsWithoutRoom(t *testing.T) {
 	}
 	asked := func(n int) {
 		eventually(t, "candidacies without room", func() error {
-			for i, k := range tanks {
+			for b, k := range tanks {
 				if k.refusals() < n {
-					return fmt.Errorf("%d of n%d", k.refusals(), i+1)
+					return fmt.Errorf("%d of %s", k.refusals(), b.name)
 				}
 			}
 			return nil
@@ -256,16 +256,16 @@ func TestNobodyStandsWithoutRoom(t *testing.T) {
 	if leaderOf(boxes...) != nil {
 		t.Error("somebody leads")
 	}
-	tanks[0].set(false, 0)
+	tanks[boxes[0]].set(false, 0)
 	eventually(t, "the node with room to lead", func() error {
 		if state := boxes[0].node.current.Load().raft.State(); state != raft.Leader {
 			return errors.New(state.String())
 		}
 		return nil
 	})
-	tanks[1].set(false, 0)
+	tanks[boxes[1]].set(false, 0)
 	acked = append(acked, room.fill("after", 20, 100, boxes...)...)
-	tanks[2].set(false, 0)
+	tanks[boxes[2]].set(false, 0)
 	for _, b := range boxes {
 		b.caughtUp(t, room.leader(boxes...))
 		if n := b.missing(acked, nil); n > 0 {
@@ -278,12 +278,7 @@ func TestNobodyStandsWithoutRoom(t *testing.T) {
 // it needs is left to it by everything else.
 func TestMembersChangeOnlyWithRoom(t *testing.T) {
 	room := newRoom(t)
-	boxes := room.boxes(3)
-	tanks := map[*box]*tank{}
-	for _, b := range boxes {
-		tanks[b] = b.fit()
-	}
-	startAll(boxes)
+	boxes, tanks := room.tanked()
 	var leader *box
 	var request changeRequest
 	eventually(t, "a leader that refuses to change the members", func() error {
