@@ -37,7 +37,7 @@ func replacedBehindSnapshots(t *testing.T, seams []string) *rig {
 	a.Burst(t, 300)
 	for _, n := range r.cluster.Nodes {
 		harness.Eventually(t, "snapshots on "+n.ID, func() error {
-			taken, err := metric(n, `highlander_raft_snapshots_taken_total{outcome="taken"}`)
+			taken, err := n.Metric(`highlander_raft_snapshots_taken_total{outcome="taken"}`)
 			return unless(err == nil && taken >= 1, func() string { return fmt.Sprintf("%v taken, %v", taken, err) })
 		})
 	}
@@ -94,7 +94,7 @@ func wipedVoter(t *testing.T, seams []string) (r *rig, elected bool) {
 		if elected = s.Node.Role == "leader"; elected {
 			return c.Ready() // before that it has committed nothing, and A could still take its place
 		}
-		refused, err := metric(b, `highlander_cluster_connections_refused_total{reason="identity"}`)
+		refused, err := b.Metric(`highlander_cluster_connections_refused_total{reason="identity"}`)
 		return unless(err == nil && refused >= 20, func() string { return fmt.Sprintf("%s is %s, %v refused, %v", c.ID, s.Node.Role, refused, err) })
 	})
 	r.wire.Heal()

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,21 +30,6 @@ func diskRig(t testing.TB, names ...string) (*rig, map[string]*Disk) {
 	}
 	r.cluster.Start().WaitReady()
 	return r, disks
-}
-
-// metric is the value of the first sample of a metric whose line begins with a text.
-func metric(n *harness.Node, prefix string) (float64, error) {
-	code, body, err := n.Get("/metrics")
-	if err != nil || code != 200 {
-		return 0, fmt.Errorf("node %s: /metrics answers %d: %v", n.ID, code, err)
-	}
-	for line := range strings.Lines(body) {
-		if rest, ok := strings.CutPrefix(line, prefix); ok {
-			fields := strings.Fields(rest)
-			return strconv.ParseFloat(fields[len(fields)-1], 64)
-		}
-	}
-	return 0, fmt.Errorf("node %s has no metric %s", n.ID, prefix)
 }
 
 const fullIn = "highlander_storage_full_in_seconds"
@@ -139,7 +123,7 @@ func (r *rig) saysFull(n *harness.Node, full bool) {
 		if err != nil {
 			return err
 		}
-		seconds, err := metric(n, fullIn)
+		seconds, err := n.Metric(fullIn)
 		if err != nil {
 			return err
 		}
@@ -261,7 +245,7 @@ func TestDropOldest(t *testing.T) {
 	leader := r.cluster.Leader()
 	var seconds float64
 	harness.Eventually(t, fullIn, func() (err error) {
-		seconds, err = metric(leader, fullIn)
+		seconds, err = leader.Metric(fullIn)
 		return err
 	})
 	if seconds < 1 {
@@ -270,7 +254,7 @@ func TestDropOldest(t *testing.T) {
 	r.lts.Down()
 	a.Burst(t, 1)
 	harness.Eventually(t, fullIn+" foretells", func() error {
-		seconds, err := metric(leader, fullIn)
+		seconds, err := leader.Metric(fullIn)
 		return errors.Join(err, unless(seconds > 0 && !math.IsInf(seconds, 1), func() string { return fmt.Sprint(seconds) }))
 	})
 	for i := 0; i < 400 && r.dropped() == 0; i++ {

@@ -253,7 +253,7 @@ func (n *nemesis) share() {
 			term, since = s.Cluster.Term, time.Now()
 			return errors.Join(err, fmt.Errorf("term %d has just been seen", term))
 		}
-		alone, err := metric(leader, "highlander_ingest_kept_underreplicated_requests")
+		alone, err := leader.Metric("highlander_ingest_kept_underreplicated_requests")
 		return errors.Join(err, unless(alone == 0 && time.Since(since) > collected, func() string { return fmt.Sprintf("%v requests are on one node", alone) }))
 	})
 	m.shared = true

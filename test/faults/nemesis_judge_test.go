@@ -157,7 +157,7 @@ func (n *nemesis) bounded(v *harness.Node) {
 		"process_resident_memory_bytes": residentMax, "go_goroutines": goroutinesMax, "highlander_wal_bytes": logMax,
 	} {
 		if err := harness.Poll(harness.Patience, func() error {
-			value, err := metric(v, name)
+			value, err := v.Metric(name)
 			if err == nil && value > most {
 				err = fmt.Errorf("%v is more than %v", value, most)
 			}

@@ -54,8 +54,8 @@ func TestMillionSeries(t *testing.T) {
 		return g.Current == "b" && g.Samples.Accepted == 2*delivered && len(g.History) == 2 && g.History[1].KeptUsed == delivered && g.History[1].Fenced == delivered
 	})
 	all := time.Since(begin)
-	fence, err := metric(leader, "highlander_ingest_fence_build_duration_seconds_sum")
-	change, err2 := metric(leader, "highlander_ingest_handover_duration_seconds_sum")
+	fence, err := leader.Metric("highlander_ingest_fence_build_duration_seconds_sum")
+	change, err2 := leader.Metric("highlander_ingest_handover_duration_seconds_sum")
 	if err := errors.Join(err, err2); err != nil {
 		t.Fatal(err)
 	}

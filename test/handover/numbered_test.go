@@ -109,27 +109,12 @@ func (r *numbered) copied() {
 	r.t.Helper()
 	harness.Eventually(r.t, "two copies of everything", func() error {
 		leader := r.cluster.Leader()
-		alone, err := metric(leader, "highlander_ingest_kept_underreplicated_requests")
+		alone, err := leader.Metric("highlander_ingest_kept_underreplicated_requests")
 		if err == nil && alone > 0 {
 			err = fmt.Errorf("%v requests are kept on %s alone", alone, leader.ID)
 		}
 		return err
 	})
-}
-
-// metric reads a metric without labels.
-func metric(n *harness.Node, name string) (value float64, err error) {
-	_, page, err := n.Get("/metrics")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(page) {
-		if rest, ok := strings.CutPrefix(line, name+" "); ok {
-			_, err := fmt.Sscan(rest, &value)
-			return value, err
-		}
-	}
-	return 0, fmt.Errorf("node %s has no metric %s", n.ID, name)
 }
 
 // finish stops the last source and judges everything.

@@ -104,13 +104,13 @@ func TestCopiesAreMadeAnew(t *testing.T) {
 	follower.Kill()
 	follower.Start().WaitReady()
 	harness.Eventually(t, "two copies of everything", func() error {
-		kept, err := metric(r.cluster.Leader(), "highlander_ingest_kept_requests") // first: more come meanwhile
+		kept, err := r.cluster.Leader().Metric("highlander_ingest_kept_requests") // first: more come meanwhile
 		if err != nil {
 			return err
 		}
 		copies := 0.0
 		for _, n := range r.cluster.Followers() {
-			held, err := metric(n, "highlander_ingest_kept_requests")
+			held, err := n.Metric("highlander_ingest_kept_requests")
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/common/expfmt"
@@ -23,15 +24,12 @@ type Metrics []Metric
 
 // Metrics fetches the metrics page. Unlike the status document, what is replicated in it is the node's own copy.
 func (n *Node) Metrics() (Metrics, error) {
-	code, body, err := n.Get("/metrics")
+	page, err := n.metricsPage()
 	if err != nil {
 		return nil, err
 	}
-	if code != http.StatusOK {
-		return nil, fmt.Errorf("node %s: /metrics answers %d: %s", n.ID, code, body)
-	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(strings.NewReader(body))
+	families, err := parser.TextToMetricFamilies(strings.NewReader(page))
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", n.ID, err)
 	}
@@ -47,6 +45,28 @@ func (n *Node) Metrics() (Metrics, error) {
 		}
 	}
 	return all, nil
+}
+
+// Metric fetches one series of the metrics page, named as it is there, with its labels.
+func (n *Node) Metric(series string) (float64, error) {
+	page, err := n.metricsPage()
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(page) {
+		if value, ok := strings.CutPrefix(line, series+" "); ok {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return 0, fmt.Errorf("node %s has no metric %s", n.ID, series)
+}
+
+func (n *Node) metricsPage() (string, error) {
+	code, body, err := n.Get("/metrics")
+	if err == nil && code != http.StatusOK {
+		err = fmt.Errorf("node %s: /metrics answers %d: %s", n.ID, code, body)
+	}
+	return body, err
 }
 
 // Sum adds up the series of a name that have the labels, given as pairs.
