@@ -21,6 +21,7 @@ const compactionInterval = time.Second
 var (
 	errStopping      = errors.New("this node is shutting down")
 	errNoDestination = errors.New("no destination is registered: configure remote_write")
+	errUnregistered  = errors.New("the destinations of remote_write are not registered yet; try again")
 )
 
 // Gate returns why writes must be refused at the moment, nil if they need not.
@@ -28,7 +29,12 @@ func (s *Server) Gate() error {
 	if s.stopping.Load() {
 		return errStopping
 	}
-	if reason := s.gate.Load(); reason != nil {
+	reason := s.gate.Load()
+	if reason != nil && (errors.Is(*reason, errNoDestination) || errors.Is(*reason, errUnregistered)) {
+		s.lookAtGate() // the first registration opens it at once: from then on this node is ready
+		reason = s.gate.Load()
+	}
+	if reason != nil {
 		return *reason
 	}
 	return nil
@@ -57,8 +63,8 @@ func (s *Server) refusal() error {
 	if err := s.node.ForeignDialed(); err != nil {
 		return err
 	}
-	if len(s.state.Destinations()) == 0 {
-		return errNoDestination
+	if err := s.registered(); err != nil {
+		return err
 	}
 	if full := s.full(); full != "" {
 		return fmt.Errorf("storage is full: %s", full)
@@ -70,6 +76,19 @@ func (s *Server) refusal() error {
 		return fmt.Errorf("the backlog of destination %s is at its max_backlog_bytes", over.destination)
 	}
 	return nil
+}
+
+// registered says why there is nowhere to send what would be taken, nil if there is. The leader registers what its file
+// names as soon as it is one.
+func (s *Server) registered() error {
+	switch {
+	case len(s.state.Destinations()) > 0:
+		return nil
+	case len(s.Config().RemoteWrite) > 0:
+		return errUnregistered
+	default:
+		return errNoDestination
+	}
 }
 
 // full says which node's storage is full, and why. The fullest node decides, as every node holds the same log.

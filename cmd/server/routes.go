@@ -59,7 +59,7 @@ func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request) {
 	respond(w, http.StatusOK, s.Status(r.Context()))
 }
 
-// serveReady answers 200 when a leader is known, this node is caught up and it is not shutting down.
+// serveReady answers 200 when Ready has nothing against it.
 func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 	if err := s.Ready(); err != nil {
 		http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)

@@ -419,10 +419,17 @@ func (s *Server) lead(ctx context.Context) {
 	group.Wait()
 }
 
-// Ready returns why this node should get no traffic, nil if it should.
+// Ready returns why this node should get no traffic, nil if it should: it is not stopping, knows a leader, is caught up with
+// it, and what its file names under remote_write is registered.
 func (s *Server) Ready() error {
 	if s.stopping.Load() {
 		return errStopping
 	}
-	return s.node.Ready()
+	if err := s.node.Ready(); err != nil {
+		return err
+	}
+	if err := s.registered(); errors.Is(err, errUnregistered) {
+		return err // until a moment after the first start
+	}
+	return nil
 }

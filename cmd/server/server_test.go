@@ -99,7 +99,7 @@ func start(t testing.TB, text string) *node {
 	ctx, n.stop = context.WithCancel(context.Background())
 	go func() { n.done <- server.Run(ctx) }()
 	t.Cleanup(n.end)
-	n.eventually("ready", func() bool { return n.Ready() == nil && n.Gate() == nil })
+	n.eventually("ready", func() bool { return n.Ready() == nil })
 	return n
 }
 
@@ -223,26 +223,25 @@ func TestStandaloneRoad(t *testing.T) {
 	}
 }
 
+// A node without destinations serves everything but writes; when its file names one, ready means that writes are taken.
 func TestWritesBeforeADestination(t *testing.T) {
-	n := &node{t: t, file: filepath.Join(t.TempDir(), "highlander.yml")}
-	c := n.configure("{}")
-	c.Storage.Path = t.TempDir()
-	c.Web.ListenAddress, c.Cluster.BindAddress = "127.0.0.1:0", "127.0.0.1:0"
-	server, err := Open(t.Context(), Options{Config: c, Logger: slog.New(slog.DiscardHandler), Fatal: func(err error) { panic(err) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.Server = server
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- server.Run(ctx) }()
-	n.eventually("ready", func() bool { return n.Ready() == nil })
+	n := start(t, "{}")
 	if got := n.write("?highlander_source=a", 1); got != http.StatusServiceUnavailable {
 		t.Fatalf("status %d, want 503 until a destination is registered", got)
 	}
-	stop()
-	if err := <-done; err != nil {
+	n.configure(withDestination(newLTS(t).URL))
+	if err := n.Reload(); err != nil {
 		t.Fatal(err)
+	}
+	n.eventually("ready", func() bool { return n.Ready() == nil })
+	if got := n.write("?highlander_source=a", 1); got != http.StatusNoContent {
+		t.Errorf("status %d, want 204 as soon as the node is ready", got)
+	}
+	for round := range 20 {
+		n.gate.Store(&errUnregistered)
+		if got := n.write("?highlander_source=a", int64(round+2)); got != http.StatusNoContent {
+			t.Errorf("status %d, want 204: the destination is registered, whenever the gate looked last", got)
+		}
 	}
 }
 
