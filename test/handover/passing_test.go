@@ -27,8 +27,10 @@ func TestPassingIsInterrupted(t *testing.T) {
 	r.passing("b", 15)
 	first := r.cluster.Leader()
 	first.Kill()
+	r.slow(3 * delay) // some must be left when it is back, however long that takes
 	r.cluster.Leader()
 	first.Start().WaitReady()
+	r.slow(delay)
 	r.copied()
 	r.passing("b", 15)
 	second := r.cluster.Leader()
