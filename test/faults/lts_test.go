@@ -148,7 +148,8 @@ func TestRandomRefusalsAreReplayed(t *testing.T) {
 // replay replays all dead letters through a node. What was refused for want of a leader is asked for again.
 func (r *rig) replay(via *harness.Node) {
 	r.t.Helper()
-	harness.Eventually(r.t, "no dead letter on "+via.ID, func() error {
+	const forAll = 10 * harness.Patience // one command per letter
+	harness.EventuallyWithin(r.t, forAll, "no dead letter on "+via.ID, func() error {
 		var letters []struct{ ID string }
 		if err := json.Unmarshal([]byte(via.Must("dead-letter", "list", "--output", "json")), &letters); err != nil {
 			r.t.Fatal(err)
