@@ -145,6 +145,7 @@ func (e *Egress) begin() {
 		panic("BUG: egress leads twice")
 	}
 	e.leading, e.finish = true, make(chan struct{})
+	clear(e.problems)
 }
 
 // end waits for the drains; their context has ended.
@@ -248,6 +249,19 @@ func (e *Egress) register(ctx context.Context, targets map[string]*target) {
 		}
 		e.registered(name, t, ok, err)
 	}
+}
+
+// Registering says whether the file has a destination that is not in the log, and that this node has not failed to register
+// since it leads.
+func (e *Egress) Registering() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name := range e.targets {
+		if _, known := e.options.State.Destination(name); !known && e.problems[name] == "" {
+			return true
+		}
+	}
+	return false
 }
 
 func (e *Egress) registered(name string, t *target, known bool, err error) {

@@ -220,6 +220,9 @@ func (h *Handler) leading() *leadership {
 	return h.lead.Load()
 }
 
+// Leads says whether writes are taken here, not passed on: a node that has won an election does so a moment later.
+func (h *Handler) Leads() bool { return h.leading() != nil }
+
 // turnAway notes that the gate refused everybody at this time.
 func (h *Handler) turnAway(l *leadership, rq *request, o *Options) {
 	now := h.now()

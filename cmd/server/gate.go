@@ -22,6 +22,7 @@ var (
 	errStopping      = errors.New("this node is shutting down")
 	errNoDestination = errors.New("no destination is registered: configure remote_write")
 	errUnregistered  = errors.New("the destinations of remote_write are not registered yet; try again")
+	errTakingOver    = errors.New("this node has just become the leader")
 )
 
 // Gate returns why writes must be refused at the moment, nil if they need not.
@@ -79,15 +80,16 @@ func (s *Server) refusal() error {
 }
 
 // registered says why there is nowhere to send what would be taken, nil if there is. The leader registers what its file
-// names as soon as it is one.
+// names as soon as it is one, one after another: before anything was taken it waits for all, else the last would miss what
+// the first gets. Later ones, of a reload, begin where they are registered.
 func (s *Server) registered() error {
-	switch {
-	case len(s.state.Destinations()) > 0:
-		return nil
-	case len(s.Config().RemoteWrite) > 0:
+	switch none := len(s.state.Destinations()) == 0; {
+	case none && len(s.Config().RemoteWrite) == 0:
+		return errNoDestination
+	case none, s.node.IsLeader() && s.egress.Registering() && len(s.state.Groups()) == 0:
 		return errUnregistered
 	default:
-		return errNoDestination
+		return nil
 	}
 }
 

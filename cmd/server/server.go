@@ -422,7 +422,7 @@ func (s *Server) lead(ctx context.Context) {
 }
 
 // Ready returns why this node should get no traffic, nil if it should: it is not stopping, knows a leader, is caught up with
-// it, and what its file names under remote_write is registered.
+// it, what its file names under remote_write is registered, and if it leads it takes writes.
 func (s *Server) Ready() error {
 	if s.stopping.Load() {
 		return errStopping
@@ -432,6 +432,9 @@ func (s *Server) Ready() error {
 	}
 	if err := s.registered(); errors.Is(err, errUnregistered) {
 		return err // until a moment after the first start
+	}
+	if s.node.IsLeader() && !s.ingest.Leads() {
+		return errTakingOver
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -242,6 +243,29 @@ func TestWritesBeforeADestination(t *testing.T) {
 		if got := n.write("?highlander_source=a", int64(round+2)); got != http.StatusNoContent {
 			t.Errorf("status %d, want 204: the destination is registered, whenever the gate looked last", got)
 		}
+	}
+}
+
+// As soon as a node is ready a write is taken, for every destination of the file: they are registered one after another.
+func TestReadyTakesWritesForAllDestinations(t *testing.T) {
+	const destinations = 50
+	var text strings.Builder
+	text.WriteString("remote_write:\n")
+	for i := range destinations {
+		fmt.Fprintf(&text, "- {name: d%d, url: 'http://127.0.0.1:1/'}\n", i)
+	}
+	n := start(t, text.String())
+	if got := n.write("?highlander_source=a", 1); got != http.StatusNoContent {
+		t.Fatalf("status %d, want 204 as soon as the node is ready", got)
+	}
+	list := n.state.Destinations()
+	for _, d := range list {
+		if d.Accepted != 1 {
+			t.Errorf("destination %s has %d samples, want 1", d.Name, d.Accepted)
+		}
+	}
+	if len(list) != destinations {
+		t.Errorf("%d destinations are registered, want %d", len(list), destinations)
 	}
 }
 
