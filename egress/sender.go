@@ -127,7 +127,7 @@ func (s *sender) resolve(ctx context.Context, w *window) error {
 	}
 	s.reached.Store(max(s.reached.Load(), w.to))
 	left := w.pieces
-	if s.pause.streak == 0 && len(s.pending) == 0 && w.pieces[len(w.pieces)-1].lane > 0 && w.pieces[0].done == nil {
+	if s.pause.streak == 0 && len(s.pending) == 0 && w.pieces[len(w.pieces)-1].lane > 0 && w.pieces[0].done == nil && s.encoded(w) {
 		var err error
 		if left, err = s.together(ctx, w); err != nil {
 			return err
@@ -163,8 +163,19 @@ func (s *sender) abandoned(ctx context.Context, w *window) error {
 	return nil
 }
 
+// encoded makes the bodies of all pieces, as those that are sent side by side cannot make theirs: all come from the
+// window's cut, and only one can use it at a time. Most have one already. What cannot be encoded is said by its attempt.
+func (s *sender) encoded(w *window) bool {
+	for _, p := range w.pieces {
+		if p.encode(wire.Protocol(s.limit.Load())) != nil {
+			return false
+		}
+	}
+	return true
+}
+
 // together sends the lanes of a window side by side, one request of a lane at a time. It returns what was not
-// delivered at the first attempt: while an endpoint fails it gets one request at a time.
+// delivered at the first attempt: while an endpoint fails it gets one request at a time, after the pause that it asks for.
 func (s *sender) together(ctx context.Context, w *window) ([]*piece, error) {
 	lanes := make([][]*piece, w.pieces[len(w.pieces)-1].lane+1)
 	for _, p := range w.pieces {
@@ -185,16 +196,31 @@ func (s *sender) together(ctx context.Context, w *window) ([]*piece, error) {
 	}
 	wg.Wait()
 	var left []*piece
+	var failed []result
 	for i, lane := range lanes {
 		for k, p := range lane {
-			if k < len(results[i]) && results[i][k].outcome == delivered {
-				s.took(p, results[i][k])
-				continue
+			if k < len(results[i]) {
+				switch r := results[i][k]; r.outcome {
+				case delivered:
+					s.took(p, r)
+					continue
+				case retry, misconfigured:
+					failed = append(failed, r)
+				}
 			}
 			left = append(left, p)
 		}
 	}
-	return left, ctx.Err()
+	if ctx.Err() != nil || len(failed) == 0 {
+		return left, context.Cause(ctx)
+	}
+	var asked time.Duration
+	for _, r := range failed {
+		s.metrics.retries.Inc()
+		asked = max(asked, r.after)
+	}
+	s.show.retrying(failed[0].String())
+	return left, s.rest(ctx, asked)
 }
 
 // decide sends a piece until it is delivered, and otherwise takes it apart.
