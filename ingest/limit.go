@@ -89,11 +89,17 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, o *Options) (
 	if r.ContentLength > o.MaxBodyBytes {
 		return nil, bodyTooLarge(o)
 	}
+	// Not every ResponseWriter has a deadline (those of tests do not); a server's has.
+	conn := http.NewResponseController(w)
+	bounded := conn.SetReadDeadline(time.Now().Add(o.BodyTimeout)) == nil
 	buf := newBuffer(&h.budget)
-	a, ok := fill(buf, r, o, http.NewResponseController(w))
-	if !ok {
+	a, ok := fill(buf, r, o)
+	if !ok { // the deadline stays: net/http reads what is left of a body before it lets go of the connection
 		buf.release()
 		return nil, a
+	}
+	if bounded { // it must be gone before the answer: when it passes, net/http takes the connection for broken and cancels the request
+		_ = conn.SetReadDeadline(time.Time{})
 	}
 	return buf, answer{}
 }
@@ -104,18 +110,13 @@ func bodyTooLarge(o *Options) answer {
 	return a
 }
 
-func fill(buf *buffer, r *http.Request, o *Options, conn *http.ResponseController) (answer, bool) {
+func fill(buf *buffer, r *http.Request, o *Options) (answer, bool) {
 	whole := r.ContentLength
 	if whole < 0 {
 		whole = o.MaxBodyBytes + 1 // so that one byte too many is seen
 	}
 	if a, ok := grow(buf, min(firstRead, whole)); !ok {
 		return a, false
-	}
-	// Not every ResponseWriter has a deadline (those of tests do not); a server's has. The deadline must be gone
-	// before the answer: when it passes, net/http takes the connection for broken and cancels the request.
-	if conn.SetReadDeadline(time.Now().Add(o.BodyTimeout)) == nil {
-		defer func() { _ = conn.SetReadDeadline(time.Time{}) }()
 	}
 	for {
 		if len(buf.b) == cap(buf.b) || int64(len(buf.b)) == buf.charged {

@@ -40,6 +40,26 @@ func TestSilentClientsTakeNoRoom(t *testing.T) {
 	d.expect(d.post(bodyV1(t, series(d.clock.Now(), "__name__", "up")), by("g", "a")), 204)
 }
 
+// Whoever stalls in the middle of a body is answered, and lets go of: net/http would wait for the rest of it otherwise.
+func TestStalledBodyIsHungUpOn(t *testing.T) {
+	d := newDesk(t, func(o *Options) { o.BodyTimeout = 50 * time.Millisecond })
+	server := httptest.NewServer(d.Handler)
+	defer server.Close()
+	for _, head := range []string{"Content-Length: 100\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n5\r\nabc"} {
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
+		fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\n%s", head)
+		answer, err := io.ReadAll(conn)
+		if err != nil || !bytes.Contains(answer, []byte(" 503 ")) {
+			t.Errorf("%q: %q, then %v; want 503 and the end", head, answer, err)
+		}
+	}
+}
+
 // A body is read whole whatever its length, declared or not, and held to its bound; at the end nothing is charged.
 func TestReadBody(t *testing.T) {
 	d := newDesk(t, func(o *Options) { o.MaxBodyBytes = 1 << 20 })

@@ -75,6 +75,9 @@ func atMost(most int, next http.Handler) http.Handler {
 		select {
 		case places <- struct{}{}:
 			defer func() { <-places }()
+			if r.ContentLength != 0 { // else the answer, and with it the place, would wait for a body that nobody reads
+				w.Header().Set("Connection", "close")
+			}
 			next.ServeHTTP(w, r)
 		default:
 			w.Header().Set("Retry-After", "1")

@@ -55,8 +55,11 @@ type seams struct {
 var equip func(*Options) error
 
 const (
-	headerTimeout  = 10 * time.Second // for a request's headers; bodies have ingest's own deadline
-	idleTimeout    = 5 * time.Minute
+	headerTimeout = 10 * time.Second // for a request's headers; bodies have ingest's own deadline
+	idleTimeout   = 5 * time.Minute
+	// bodyTimeout is from the first byte of a request to the last of a body that nobody asks for: net/http reads the rest of a
+	// body before it answers, or lets go of the connection, and would wait for it for ever. Writes have ingest's own deadline.
+	bodyTimeout    = 30 * time.Second
 	headerBytesMax = 64 << 10
 	// answerTimeout is from the last header of a request to the last byte of its answer: longer than a body may take to
 	// arrive and to be committed, and an end for whoever asks for much and reads nothing.
@@ -372,6 +375,7 @@ func (s *Server) webServer() *http.Server {
 	return &http.Server{
 		Handler:           s.webRoutes(),
 		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       bodyTimeout,
 		WriteTimeout:      answerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytesMax,
