@@ -69,6 +69,25 @@ func (r *numbered) standby(s *harness.Source, requests int64, via ...*harness.No
 // kept waits until so many more requests of a standby were answered 202.
 func (r *numbered) kept(s *harness.Source, n int64) { r.answered(s, "202", &s.Standby, n) }
 
+// needed waits until so many requests of a standby are kept that are newer than all of a source that has ended: on a slow
+// machine the standby may be far behind it.
+func (r *numbered) needed(s, ended *harness.Source, requests int) {
+	r.t.Helper()
+	end := s.Point(r.t, 0, ended.Next()-1).Time
+	harness.Eventually(r.t, fmt.Sprintf("%d requests of %s to be kept after the end of %s", requests, s.Name, ended.Name), func() error {
+		n := 0
+		for _, q := range r.log.History().Requests {
+			if q.Source == s.Name && q.Samples[0].Time > end && slices.Contains(q.Answers, 202) {
+				n++
+			}
+		}
+		if n < requests {
+			return fmt.Errorf("%d are: %s", n, s.Summary())
+		}
+		return nil
+	})
+}
+
 // accepted waits until so many more live requests of a source were accepted.
 func (r *numbered) accepted(s *harness.Source, n int64) { r.answered(s, "204", &s.Accepted, n) }
 

@@ -22,7 +22,7 @@ func TestPassingIsInterrupted(t *testing.T) {
 
 	t.Log("the leader dies in the middle of passing on, and so does the next one")
 	a.Kill()
-	r.kept(b, 200)
+	r.needed(b, a, 200)
 	r.promote("b")
 	r.passing("b", 15)
 	first := r.cluster.Leader()
@@ -49,7 +49,7 @@ func TestPassingIsInterrupted(t *testing.T) {
 	follower := r.cluster.Followers()[0]
 	r.standby(a, 30, follower)
 	b.Kill()
-	r.kept(a, 80)
+	r.needed(a, b, 80)
 	r.promote("a")
 	r.passing("a", 15)
 	follower.Kill()
@@ -102,7 +102,7 @@ func TestCopiesAreMadeAnew(t *testing.T) {
 	r.standby(b, 30, follower)
 
 	a.Kill() // what follows is needed, and on leader and follower only
-	r.kept(b, 100)
+	r.needed(b, a, 100)
 	follower.Kill()
 	follower.Start().WaitReady()
 	harness.Eventually(t, "two copies of everything", func() error {
