@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -157,6 +158,14 @@ func OpenDir(path, name string, rejoin bool) (*Dir, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return d, nil
+}
+
+// HasNode says whether a directory holds a node's data, or what is left of it.
+func HasNode(path string) bool {
+	d := Dir{path: path}
+	return slices.ContainsFunc([]string{identityFile, ballotFile, stableFile, snapshotsDir, logDir}, func(name string) bool {
+		return filled(d.file(name))
+	})
 }
 
 func lockDir(path string) (*os.File, error) {

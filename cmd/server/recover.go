@@ -16,6 +16,9 @@ import (
 // batch it holds. It is for the last node left of a lost majority; the members that are gone are refused
 // should they come back.
 func Recover(c config.Config, logger *slog.Logger) (err error) {
+	if !cluster.HasNode(c.Storage.Path) { // a directory that was mistyped must not become a node's
+		return fmt.Errorf("recover: there is no node's data in %s (--storage.path says which data directory is meant)", c.Storage.Path)
+	}
 	alone := c
 	alone.Cluster.Join = nil // there is nobody left to get anything from
 	defer func() { err = explainDamage(err, &alone) }()

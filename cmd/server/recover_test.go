@@ -23,3 +23,17 @@ func TestRecoverOfADamagedDirectory(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// A directory that was mistyped is left as it is.
+func TestRecoverOfNothing(t *testing.T) {
+	dir := t.TempDir()
+	c := config.Default()
+	for _, c.Storage.Path = range []string{dir, filepath.Join(dir, "none")} {
+		if err := Recover(c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "no node's data in "+c.Storage.Path) {
+			t.Errorf("error %v", err)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, error %v", left, err)
+	}
+}
