@@ -179,7 +179,7 @@ func reasons(counts map[string]uint64) string {
 
 func (p *program) showDestinations(destinations []server.DestinationStatus) {
 	if len(destinations) == 0 {
-		fmt.Fprintln(p.out, "no destination: writes are answered 503 until remote_write names one")
+		fmt.Fprintln(p.out, "no destination is registered: writes are answered 503")
 		return
 	}
 	t := newTable("DESTINATION", "STATE", ">CURSOR", ">BACKLOG", ">BYTES", ">OLDEST", ">ACCEPTED", ">DELIVERED", ">DEAD LETTER",

@@ -215,7 +215,7 @@ func (s *Server) info() cluster.Info {
 // they appear.
 func (s *Server) warnings(members []cluster.Member) []string {
 	var list []string
-	if err := s.Gate(); err != nil {
+	if err := s.refusing(); err != nil {
 		list = append(list, "writes are refused: "+err.Error())
 	}
 	own := s.Config().Hash()
@@ -231,6 +231,17 @@ func (s *Server) warnings(members []cluster.Member) []string {
 	}
 	list = append(list, s.unregistered()...)
 	return append(list, s.bookWarnings()...)
+}
+
+// refusing is why writes are answered 503. Without a leader they are whatever the gate says, and that reason comes first: a
+// node that belongs to no cluster yet cannot know of destinations either.
+func (s *Server) refusing() error {
+	if _, known := s.node.Leader(); !known {
+		if err := s.node.Ready(); err != nil {
+			return err
+		}
+	}
+	return s.Gate()
 }
 
 // unregistered are the destinations of the leader's file that the log does not take: nothing is kept for them.

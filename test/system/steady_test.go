@@ -97,7 +97,16 @@ func TestStartInAnyOrder(t *testing.T) {
 	for _, order := range [][]int{{2, 0, 1}, {1, 2, 0}} {
 		t.Run(fmt.Sprint(order), func(t *testing.T) {
 			r := newRig(t, 3)
-			for _, i := range order {
+			alone := r.cluster.Nodes[order[0]].Start().WaitUp()
+			harness.Eventually(t, "status says what it waits for", func() error {
+				s, err := alone.Status()
+				if err != nil {
+					return err
+				}
+				warned := strings.Contains(strings.Join(s.Warnings, "\n"), "not a member of a cluster yet: no answer from ")
+				return unless(warned, func() string { return fmt.Sprintf("warnings %q", s.Warnings) })
+			})
+			for _, i := range order[1:] {
 				r.cluster.Nodes[i].Start().WaitUp()
 			}
 			r.cluster.WaitReady().Voters(3)
