@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -137,9 +138,12 @@ func (v *invocation) check(app string) error {
 	}
 	own := flagsOf(v.command)
 	for _, flag := range v.flags {
-		name, _, _ := strings.Cut(flag[2:], "=")
+		name, value, _ := strings.Cut(flag[2:], "=")
 		if _, ok := own[name]; !ok {
 			return v.wrong(app, "flag --%s is not one of %q", name, strings.Join(v.path, " "))
+		}
+		if want := unreadable(own[name], value); want != "" {
+			return v.wrong(app, "--%s: expected %s, got %q", name, want, value)
 		}
 	}
 	required, optional := arity(v.command.ArgsUsage)
@@ -150,6 +154,26 @@ func (v *invocation) check(app string) error {
 		return v.wrong(app, "surplus argument %q", v.args[most])
 	}
 	return nil
+}
+
+// unreadable says what a flag expects if the value is none of it. The library would say so in words of its own.
+func unreadable(flag cli.Flag, value string) (expected string) {
+	var err error
+	switch flag.(type) {
+	case *cli.BoolFlag:
+		_, err = strconv.ParseBool(value)
+		expected = "true or false"
+	case *cli.IntFlag:
+		_, err = strconv.Atoi(value)
+		expected = "a whole number"
+	case *cli.Uint64Flag:
+		_, err = strconv.ParseUint(value, 10, 64)
+		expected = "a whole number of 0 or more"
+	}
+	if err == nil {
+		return ""
+	}
+	return expected
 }
 
 // arity reads "GROUP SOURCE [NAME]".

@@ -50,6 +50,9 @@ func (p *program) destinationOp(op, done string) cli.ActionFunc {
 		if err := p.admin(c).post(c, "/v1/destination", command); err != nil {
 			return err
 		}
+		if to := c.Uint64("to"); to > 0 {
+			return p.printDone(c, done+" up to entry %d", name, to)
+		}
 		return p.printDone(c, done, name)
 	}
 }
