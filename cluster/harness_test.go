@@ -20,6 +20,8 @@ import (
 
 	"github.com/hashicorp/raft"
 	"go.uber.org/goleak"
+
+	"github.com/highlander-io/highlander/test/leaks"
 )
 
 func TestMain(m *testing.M) {
@@ -32,7 +34,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	// Raft never answers a question that is still in a queue when it stops; whoever waits for the answer has given up.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/hashicorp/raft.(*deferError).Error"))
+	leaks.Main(m, goleak.IgnoreTopFunction("github.com/hashicorp/raft.(*deferError).Error"))
 }
 
 // patience is far above what any step takes, also on a starved machine, whose elections take seconds.

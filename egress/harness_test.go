@@ -22,13 +22,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
-	"go.uber.org/goleak"
 
 	"github.com/highlander-io/highlander/fsm"
 	"github.com/highlander-io/highlander/fsm/wire"
+	"github.com/highlander-io/highlander/test/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // stays polls for a while: something must not happen.
 func stays(t *testing.T, what string, ok func() bool) {

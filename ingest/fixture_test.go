@@ -20,13 +20,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
-	"go.uber.org/goleak"
 
 	"github.com/highlander-io/highlander/fsm"
 	"github.com/highlander-io/highlander/fsm/wire"
+	"github.com/highlander-io/highlander/test/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // memNode is a cluster of one whose log is applied at once to a real state machine.
 type memNode struct {

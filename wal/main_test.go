@@ -3,7 +3,7 @@ package wal
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/highlander-io/highlander/test/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
-	"go.uber.org/goleak"
 
 	"github.com/highlander-io/highlander/cmd/server"
+	"github.com/highlander-io/highlander/test/leaks"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	leaks.Main(m)
 }
 
 // testNow is when all tests take place.
