@@ -18,6 +18,9 @@ import (
 	"github.com/highlander-io/highlander/test/history"
 )
 
+// patient asks once, so it waits for as long as others ask again.
+var patient = &http.Client{Timeout: Patience, Transport: &http.Transport{DisableKeepAlives: true}}
+
 // await waits until an address answers 200; it fails at once when the process has ended.
 func await(t testing.TB, p *Process, address string) {
 	t.Helper()
@@ -155,7 +158,7 @@ func (p *Prometheus) Samples(selector string) []history.Sample {
 
 func (p *Prometheus) get(path string, into any) {
 	p.t.Helper()
-	resp, err := web.Get("http://" + p.Web + path)
+	resp, err := patient.Get("http://" + p.Web + path)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -240,12 +243,12 @@ var infinities = strings.NewReplacer("[+Inf", "[null", ",+Inf", ",null", "[-Inf"
 // Export returns every stored sample of the series that match the selector, but for infinities and stale markers.
 func (v *VictoriaMetrics) Export(selector string) []history.Sample {
 	v.t.Helper()
-	if resp, err := web.Get("http://" + v.Web + "/internal/force_flush"); err != nil {
+	if resp, err := patient.Get("http://" + v.Web + "/internal/force_flush"); err != nil {
 		v.t.Fatal(err)
 	} else {
 		resp.Body.Close()
 	}
-	resp, err := web.Get("http://" + v.Web + "/api/v1/export?match[]=" + url.QueryEscape(selector))
+	resp, err := patient.Get("http://" + v.Web + "/api/v1/export?match[]=" + url.QueryEscape(selector))
 	if err != nil {
 		v.t.Fatal(err)
 	}

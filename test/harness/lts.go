@@ -44,8 +44,9 @@ type Received struct {
 // LTS is a remote-write receiver in the test's process that records what it takes and misbehaves as told. Its
 // address stays the same while it is down.
 type LTS struct {
-	Name string
-	Log  *history.Log
+	Name    string
+	Log     *history.Log
+	Timeout string // of a send; what is given up is sent again. Empty: that of To
 
 	t       testing.TB
 	address string
@@ -85,7 +86,13 @@ func NewLTSAt(t testing.TB, name string, log *history.Log, address string,
 func (l *LTS) URL() string { return "http://" + l.address + "/api/v1/write" }
 
 // Destination describes the LTS as a destination named like itself.
-func (l *LTS) Destination() Map { return To(l.Name, l.URL()) }
+func (l *LTS) Destination() Map {
+	to := To(l.Name, l.URL())
+	if l.Timeout != "" {
+		to["remote_timeout"] = l.Timeout
+	}
+	return to
+}
 
 // Up starts listening.
 func (l *LTS) Up() {

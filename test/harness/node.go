@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -279,17 +280,27 @@ func (n *Node) Command(args ...string) Result {
 	return Run(n.t, append(args, "--storage.path", n.Dir)...)
 }
 
-// Must runs an admin command and requires exit status 0; it returns its standard output. While nobody leads nothing has been
-// done, and it asks again: an election may fall anywhere.
-func (n *Node) Must(args ...string) string {
+// electing is what commands say that found no leader, or lost it: an election may fall anywhere.
+var electing = []string{"the cluster has no leader", "not possible at the moment", "this node is not the leader", "outcome unknown", "hand leadership over"}
+
+// Ask runs an admin command, again while the cluster is busy with itself.
+func (n *Node) Ask(args ...string) (r Result) {
 	n.t.Helper()
-	var r Result
 	_ = Poll(Patience, func() error {
-		if r = n.Command(args...); r.Code != 0 && strings.Contains(r.Stderr, "the cluster has no leader") {
+		r = n.Command(args...)
+		says := func(text string) bool { return strings.Contains(r.Stderr, text) }
+		if r.Code != 0 && slices.ContainsFunc(electing, says) {
 			return errors.New(r.Stderr)
 		}
 		return nil
 	})
+	return r
+}
+
+// Must is Ask, and requires exit status 0; it returns what the command printed.
+func (n *Node) Must(args ...string) string {
+	n.t.Helper()
+	r := n.Ask(args...)
 	if r.Code != 0 {
 		n.t.Fatalf("highlander %v: exit status %d\n%s%s", args, r.Code, r.Stdout, r.Stderr)
 	}

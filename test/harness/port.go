@@ -19,7 +19,20 @@ var ports = struct {
 	next int
 }{next: portFirst + rand.IntN(portEnd-portFirst)}
 
-// FreePort returns a port of 127.0.0.1 that nobody listens on and that this process has not handed out lately.
+// claimed are held as long as this process lives.
+var claimed []net.Listener
+
+// claim takes a port among the test processes of this machine: go test runs several at once, and a port that one of them has
+// chosen is free until its node has started.
+func claim(port int) bool {
+	l, err := net.Listen("unix", fmt.Sprintf("@highlander-test-port-%d", port))
+	if err == nil {
+		claimed = append(claimed, l)
+	}
+	return err == nil
+}
+
+// FreePort returns a port of 127.0.0.1 that nobody listens on and that no test process that runs has been given.
 func FreePort() int {
 	ports.Lock()
 	defer ports.Unlock()
@@ -30,7 +43,9 @@ func FreePort() int {
 		}
 		if l, err := net.Listen("tcp", Address(port)); err == nil {
 			_ = l.Close()
-			return port
+			if claim(port) {
+				return port
+			}
 		}
 	}
 	panic("BUG: no free port")
