@@ -230,7 +230,7 @@ func (v *vandal) drain(n *harness.Node, what string) {
 		return v.tryLead(n)
 	})
 	v.lts.Up()
-	v.cluster.WaitDrained(v.lts.Name)
+	v.cluster.WaitArrived(v.lts.Name)
 	said := n.Process.Output()
 	if strings.Contains(said[strings.LastIndex(said, "msg=starting"):], fatal) { // others deliver before it has ended
 		if _, err := n.Process.Exit(harness.Patience); err != nil {

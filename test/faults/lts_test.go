@@ -81,7 +81,7 @@ func TestLTSFaults(t *testing.T) {
 		}
 		r.lts.Refuse(nil)
 		r.lts.Release()
-		r.cluster.WaitDrained("lts")
+		r.cluster.WaitArrived("lts")
 		r.answered(b)
 		r.state("up")
 		if d, _ := r.status().Destination("lts"); d.Samples.Accepted == 0 || d.Samples.DeadLetter > 0 || len(d.Samples.Dropped) > 0 {
