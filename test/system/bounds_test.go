@@ -32,7 +32,7 @@ func TestBomb(t *testing.T) {
 	if len(bomb) > 8<<20 {
 		t.Fatalf("the bomb has %d bytes", len(bomb))
 	}
-	status, answer, _ := r.write(n, request{
+	status, answer, _ := r.insist(n, request{
 		query: "highlander_group=g&highlander_source=a", contentType: harness.ContentV1, encoding: "snappy", body: bomb,
 	})
 	if status != 413 || !strings.Contains(answer, "when decoded") {
@@ -124,6 +124,7 @@ func TestStrangersAtTheClusterPort(t *testing.T) {
 // At the bound of what is kept, standbys get 503 and lose nothing; the current source does not notice.
 func TestKeptIsBounded(t *testing.T) {
 	const bound = 64 << 10
+	late := harness.WatchLateness(t)
 	r := newRig(t, 3)
 	r.cluster.Set("handover", "window_bytes", "64KiB").Start().WaitReady()
 	a, b := r.pair()
@@ -132,7 +133,8 @@ func TestKeptIsBounded(t *testing.T) {
 	})
 	failed := a.Failed.Load()
 	r.flowing(a)
-	if now := a.Failed.Load(); now != failed && r.leaderships() == 1 {
+	// A node that is run late may miss its leader for a moment without an election.
+	if now := a.Failed.Load(); now != failed && r.leaderships() == 1 && late.Worst() <= harness.StarvedAfter {
 		t.Errorf("%d requests of the current source failed meanwhile: %s", now-failed, a.Summary())
 	}
 	for _, n := range r.cluster.Nodes {

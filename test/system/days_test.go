@@ -317,6 +317,10 @@ func TestCommands(t *testing.T) {
 	r := startRig(t, 3)
 	r.pair()
 	follower := r.cluster.Followers()[0]
+	harness.Eventually(t, "a follower that knows the group", func() error {
+		m, err := follower.Metrics()
+		return errors.Join(err, unless(m.Sum("highlander_samples_accepted_total", "group", "g") > 0, func() string { return "not yet" }))
+	})
 	for _, args := range [][]string{
 		{"status"}, {"cluster", "status"}, {"source", "list"}, {"source", "history", "g"}, {"destination", "list"},
 		{"dead-letter", "list"}, {"wal", "info"}, {"wal", "verify"}, {"wal", "dump"},
@@ -340,7 +344,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"cluster", "transfer-leadership", "n9"}, "n1"},
 		{[]string{"dead-letter", "show", "nothing"}, "nothing"},
 	} {
-		got := follower.Command(tt.args...)
+		got := follower.Ask(tt.args...)
 		if got.Code != 1 || !strings.Contains(got.Stderr, tt.says) {
 			t.Errorf("%v: %+v, want status 1 and %q on stderr", tt.args, got, tt.says)
 		}

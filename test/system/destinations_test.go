@@ -171,21 +171,39 @@ func (r *rig) heldUnder(a *harness.Source) error {
 		d := r.destination("second")
 		return unless(d.State == "held" && strings.Contains(d.Error, why) && d.Backlog.Samples > 0, func() string { return fmt.Sprintf("%+v", d) })
 	}
-	if err := harness.Poll(harness.Patience/6, is); err != nil {
+	if err := r.under(is); err != nil {
 		return err
 	}
+	r.flowing(a) // and so what was on its way is committed
 	cursor := r.destination("second").Cursor
 	r.flowing(a)
 	r.cluster.WaitArrived(r.lts.Name)
 	d := r.destination("second")
 	err := errors.Join(is(), unless(d.Cursor == cursor, func() string { return fmt.Sprintf("held destination moved from %d: %+v", cursor, d) }))
 	for _, n := range r.cluster.Nodes {
-		out := n.Must("destination", "list")
-		err = errors.Join(err, unless(strings.Contains(out, "held") && strings.Contains(out, why), func() string { return n.ID + " does not say what is wrong: " + out }))
+		err = errors.Join(err, r.under(func() error {
+			out := n.Must("destination", "list")
+			return unless(strings.Contains(out, "held") && strings.Contains(out, why), func() string { return n.ID + " does not say what is wrong: " + out })
+		}))
 	}
-	s, failed := r.cluster.Nodes[0].Status()
-	text := strings.Join(s.Warnings, "\n")
-	return errors.Join(err, failed, unless(strings.Contains(text, "another configuration"), func() string { return "no warning of configurations that differ: " + text }))
+	return errors.Join(err, r.under(func() error {
+		s, failed := r.cluster.Nodes[0].Status()
+		text := strings.Join(s.Warnings, "\n")
+		return errors.Join(failed, unless(strings.Contains(text, "another configuration"), func() string { return "no warning of configurations that differ: " + text }))
+	}))
+}
+
+// under waits for something, as long as the leader stays, and says what is wrong with it at the end.
+func (r *rig) under(is func() error) (err error) {
+	r.t.Helper()
+	term := r.term()
+	_ = harness.Poll(harness.Patience, func() error {
+		if err = is(); err != nil && r.term() != term {
+			return nil
+		}
+		return err
+	})
+	return err
 }
 
 // Pause, skip and forget are decisions of the cluster: they hold under the next leader and after a restart of everything.
@@ -230,7 +248,7 @@ func TestDestinationCommandsLast(t *testing.T) {
 		t.Errorf("after a skip of 100 samples of 500: %+v", d.Samples)
 	}
 
-	if out := any.Command("destination", "forget", "second"); out.Code != 1 || !strings.Contains(out.Stderr, "remove it there and reload first") {
+	if out := any.Ask("destination", "forget", "second"); out.Code != 1 || !strings.Contains(out.Stderr, "remove it there and reload first") {
 		t.Errorf("forget of a configured destination: %+v, want status 1 and what to do", out)
 	}
 	r.reload(r.lts.Destination())

@@ -107,7 +107,7 @@ func TestPrometheusPair(t *testing.T) {
 // When the current server is killed, the other one takes over: each series goes on with its numbers, one server
 // at a time, and nothing of either server's turn is missing.
 func TestPrometheusFailover(t *testing.T) {
-	r := startRealRig(t, "3s")
+	r := startRealRig(t, "6s")
 	a := r.prometheus("a", 1, r.cluster.Nodes[0])
 	r.current("a")
 	b := r.prometheus("b", 2, r.cluster.Nodes[1])

@@ -186,12 +186,14 @@ func TestReloadDestinations(t *testing.T) {
 	r.destinations("lts", "second", "third")
 	second.Down()
 	r.flowing(a)
-	cursor := r.state("second", "held", "").Cursor
+	r.state("second", "held", "")
+	r.flowing(a) // and so what was on its way is committed
+	cursor := r.destination("second").Cursor
 	r.flowing(a)
 	if d := r.destination("second"); d.Cursor != cursor || d.Backlog.Samples == 0 {
 		t.Errorf("held destination moved from %d to %+v", cursor, d)
 	}
-	if out := r.cluster.Nodes[1].Command("destination", "forget", "secnd"); out.Code != 1 || !strings.Contains(out.Stderr, "second") {
+	if out := r.cluster.Nodes[1].Ask("destination", "forget", "secnd"); out.Code != 1 || !strings.Contains(out.Stderr, "second") {
 		t.Errorf("forget of a wrong name: %+v, want status 1 and the right names", out)
 	}
 	r.cluster.Nodes[1].Must("destination", "forget", "second")

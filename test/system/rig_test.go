@@ -25,7 +25,7 @@ type rig struct {
 func newRig(t testing.TB, n int) *rig {
 	t.Helper()
 	log := &history.Log{}
-	lts := harness.NewLTS(t, "lts", log)
+	lts := newLTS(t, "lts", log)
 	r := &rig{t: t, log: log, lts: lts, cluster: harness.NewCluster(t, n, lts.Destination())}
 	if n == 1 {
 		r.cluster.Set("cluster", "join", []string{})
@@ -34,6 +34,14 @@ func newRig(t testing.TB, n int) *rig {
 	// between two bursts.
 	r.cluster.Set("sources", "failover_timeout", "10m")
 	return r
+}
+
+// newLTS is an LTS that is given its time: what is given up is sent again, and comes twice.
+func newLTS(t testing.TB, name string, log *history.Log) *harness.LTS {
+	t.Helper()
+	lts := harness.NewLTS(t, name, log)
+	lts.Timeout = harness.Patience.String()
+	return lts
 }
 
 // startRig is newRig with all nodes ready.

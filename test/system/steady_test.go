@@ -12,7 +12,7 @@ import (
 // Every way for a source to name itself, in both protocols, to an LTS of each protocol.
 func TestSteadyState(t *testing.T) {
 	r := newRig(t, 3)
-	second := harness.NewLTS(t, "second", &history.Log{})
+	second := newLTS(t, "second", &history.Log{})
 	to2 := second.Destination()
 	to2["protobuf_message"] = "io.prometheus.write.v2.Request"
 	for _, n := range r.cluster.Nodes {
