@@ -57,10 +57,14 @@ func (f *FSM) accept(g *group, h *header) {
 	s.received += n
 	g.books.Received += n
 	g.books.Accepted += n
-	if n > 0 && h.Counts.MaxTime <= h.Time+futureMax.Milliseconds() {
-		s.newest = max(s.newest, h.Counts.MaxTime)
+	reached, believed := h.Counts.MaxTime, h.Time+futureMax.Milliseconds()
+	if reached > believed { // one series of it may be ahead of all others: the batch reaches as far as its oldest sample
+		reached = h.Counts.MinTime
+	}
+	if n > 0 && reached <= believed {
+		s.newest = max(s.newest, reached)
 		if h.Flags&FlagUnelected == 0 {
-			g.watermark = max(g.watermark, h.Counts.MaxTime)
+			g.watermark = max(g.watermark, reached)
 		}
 	}
 	f.requests.note(h.RequestID, h.Part, h.Parts)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -180,6 +181,8 @@ func TestWatermark(t *testing.T) {
 		{"60.001 s ahead", []func(*Batch){samplesTo(61_001)}, 61_000, 61_000},
 		{"unelected", []func(*Batch){samplesTo(61_001), at(61_001), unelected}, 61_000, 61_001},
 		{"no samples", []func(*Batch){samplesTo(70_000), at(70_000), func(b *Batch) { b.Counts.Floats, b.Counts.Histograms = 0, 0 }}, 61_000, 61_001},
+		{"one series far ahead", []func(*Batch){samplesTo(math.MaxInt64), at(61_001), func(b *Batch) { b.Counts.MinTime = 61_500 }}, 61_500, 61_500},
+		{"all far ahead", []func(*Batch){samplesTo(math.MaxInt64), at(61_001), func(b *Batch) { b.Counts.MinTime = 200_000 }}, 61_500, 61_500},
 	}
 	for _, s := range steps {
 		if v := m.send(s.change...); v != Accepted {

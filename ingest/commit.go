@@ -219,7 +219,13 @@ func (h *Handler) note(wk *work, c *claim, fresh bool) {
 	now := h.now()
 	c.group.mu.Lock()
 	if c.counts.Samples() > 0 && !c.fromKept {
-		c.source.slowest.note(now, c.counts.MaxTime, c.source.slowMemory())
+		reached := c.counts.MaxTime
+		if h.wild(c.group, reached, wk.options) {
+			reached = c.counts.MinTime // it has come at least as far
+		}
+		if !h.wild(c.group, reached, wk.options) {
+			c.source.slowest.note(now, reached, c.source.slowMemory())
+		}
 	}
 	pick := c.pick
 	if c.whole {

@@ -103,7 +103,9 @@
 //     earlier is older. So the log is kept for three margins (cmd/server), because a silence may last two.
 //   - An item in the window goes by its arrival, less the smallest lag ever seen of its source: bodies are not opened. A clock
 //     that is ahead counts as far as it is believed beside the current source's, or its samples could not go for as long as it
-//     is ahead.
+//     is ahead. What is more than a day ahead is no clock's time and says nothing.
+//   - A body that holds a sample which is not believed reaches as far as its oldest one: a series that is always ahead of all others
+//     would otherwise hide how far the others are, and nobody could take over.
 //   - The leader's clock may be wrong, and may be set while it leads. Durations are taken from monotonic times. What a sample's
 //     time is held against (belief, the stamp of a batch, and with it watermark and fence) is the clock, or, where that is
 //     behind what the watermark shows by more than half of GuardFuture, the watermark and the time since it moved: otherwise

@@ -185,6 +185,16 @@ func (h *Handler) keptTime(now time.Time) time.Time {
 	return now
 }
 
+// clockErrorMax is by how much a clock may be wrong. What is further ahead is a time that no clock has shown, such as one in
+// microseconds: it says nothing about when its body was sent.
+const clockErrorMax = 24 * time.Hour
+
+// wild says whether a sample's time is none that a clock can have shown. The caller holds g.mu.
+func (h *Handler) wild(g *group, ms int64, o *Options) bool {
+	now := h.now()
+	return ms > now.Add(clockErrorMax+g.behind(h.state.Watermark(g.id), now, o.Policy.GuardFuture)).UnixMilli()
+}
+
 // noteLag learns by how much the newest sample of a body lags behind its arrival, at least. It is negative where the
 // source's clock is ahead of the leader's.
 func (s *source) noteLag(newest int64, now time.Time) {

@@ -51,8 +51,12 @@ func (h *Handler) saw(c *claim, newest int64, samples uint64, bytes int, o *Opti
 	defer c.group.mu.Unlock()
 	now, guard := h.now(), o.Policy.GuardFuture
 	ahead := guard + c.group.behind(h.state.Watermark(c.group.id), now, guard)
-	c.source.saw(newest, samples, bytes, c.group.sources[current], o, now, ahead)
-	if samples > 0 {
+	reached := newest
+	if reached > now.Add(ahead).UnixMilli() {
+		reached = c.counts.MinTime // as the state takes it, when it is accepted
+	}
+	c.source.saw(reached, samples, bytes, c.group.sources[current], o, now, ahead)
+	if samples > 0 && !h.wild(c.group, newest, o) {
 		c.source.noteLag(newest, h.keptTime(now))
 	}
 }

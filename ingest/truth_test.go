@@ -171,6 +171,7 @@ type prom struct {
 	clock    time.Duration   // by how much its clock is ahead
 	lags     []time.Duration // of each shard
 	hidden   map[int]bool    // series that it does not see
+	wild     time.Duration   // if not zero, by how much one more series of each body is ahead; nobody promises its order
 	via      int             // the member that it sends to
 	weight   uint64          // that it says it has
 
@@ -226,6 +227,12 @@ func (p *prom) scrape(at time.Time) {
 			list = append(list, prompb.TimeSeries{
 				Labels:  []prompb.Label{{Name: "__name__", Value: "m"}, {Name: "s", Value: fmt.Sprint(s)}},
 				Samples: []prompb.Sample{{Value: float64(at.UnixMilli()), Timestamp: at.Add(p.clock).UnixMilli()}},
+			})
+		}
+		if p.wild != 0 {
+			list = append(list, prompb.TimeSeries{
+				Labels:  []prompb.Label{{Name: "__name__", Value: "m"}, {Name: "s", Value: "wild"}},
+				Samples: []prompb.Sample{{Timestamp: at.Add(p.wild).UnixMilli()}},
 			})
 		}
 		due := at
@@ -305,6 +312,9 @@ func (c *colony) delivered() map[string][]delivered {
 		rq := decode(c.TB, b.Body)
 		for _, s := range rq.Timeseries {
 			name := s.Labels[1].Value
+			if name == "wild" {
+				continue
+			}
 			for _, sample := range s.Samples {
 				list[name] = append(list[name], delivered{sample.Timestamp, sample.Value, b.Source})
 			}
