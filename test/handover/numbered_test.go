@@ -173,7 +173,7 @@ func (r *numbered) told(history []change, turns []turn, passed map[uint64]passed
 	}
 	for i, c := range history {
 		want, kept := turns[i], passed[c.Epoch].samples
-		if c.To != want.source || c.KeptUsed != kept || c.LargestGapMS != want.gap || i > 0 && c.Fenced == 0 {
+		if c.To != want.source || c.KeptUsed != kept || c.LargestGapMS != want.gap || want.held && c.Fenced == 0 {
 			return fmt.Errorf("%+v; it was a turn of %s with %d kept samples and a gap of %d ms", c, want.source, kept, want.gap)
 		}
 	}
@@ -188,6 +188,7 @@ type turn struct {
 	source  string
 	gap     int64 // largest one of a series at its beginning, milliseconds
 	taken   int   // samples that were answered 2xx and had to arrive
+	held    bool  // others were answered 2xx and did not: the source before had delivered their time
 	missing []history.Sample
 }
 
@@ -231,7 +232,11 @@ func (r *numbered) turns(h history.History) []turn {
 		}
 		for _, s := range q.Samples {
 			for i, sp := range spans[s.Series] {
-				if numberOf(s) != sp.number || s.Time <= sp.after || s.Time > sp.to {
+				if numberOf(s) != sp.number || s.Time > sp.to {
+					continue
+				}
+				if s.Time <= sp.after {
+					turns[i].held = turns[i].held || !arrived[s]
 					continue
 				}
 				turns[i].taken++
