@@ -94,7 +94,16 @@ func destination(r *config.RemoteWrite) egress.Destination {
 	}
 }
 
-// fixedKeys are settings that a running node cannot change.
+// runnable is what of the next configuration a running node can put into force. What it was opened with stays, and must be
+// seen nowhere else either: the size of a segment is that of the log, and handovers look no further back than it keeps entries.
+func runnable(now *config.Config, next config.Config) config.Config {
+	whenFull, bodyMax, join := next.Storage.WhenFull, next.Web.MaxBodyBytes, next.Cluster.Join // join is for the next disk
+	next.Node, next.Storage, next.Web, next.Cluster, next.Handover = now.Node, now.Storage, now.Web, now.Cluster, now.Handover
+	next.Storage.WhenFull, next.Web.MaxBodyBytes, next.Cluster.Join = whenFull, bodyMax, join
+	return next
+}
+
+// fixedKeys are the sections in which a running node differs from what its file says.
 func fixedKeys(old, next *config.Config) []string {
 	var changed []string
 	note := func(key string, differs bool) {

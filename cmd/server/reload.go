@@ -42,16 +42,15 @@ func (s *Server) reload() error {
 	if err := s.egress.Reload(destinations(&next)); err != nil {
 		return err
 	}
-	running := next
-	running.Handover = s.Config().Handover // the log keeps entries by it
+	running := runnable(s.Config(), next)
 	s.ingest.Reload(ingestOptions(&running))
-	if keys := fixedKeys(s.Config(), &next); len(keys) > 0 {
-		s.logger.Warn("these sections changed, but need a restart", "sections", strings.Join(keys, ", "))
+	if keys := fixedKeys(&running, &next); len(keys) > 0 {
+		s.logger.Warn("these sections differ from what is in force, they need a restart", "sections", strings.Join(keys, ", "))
 	}
 	for _, warning := range warnings {
 		s.logger.Warn("configuration", "warning", warning.String())
 	}
-	s.config.Store(&next)
-	s.logger.Info("configuration reloaded", "file", s.options.ConfigFile, "config_hash", next.Hash())
+	s.config.Store(&running)
+	s.logger.Info("configuration reloaded", "file", s.options.ConfigFile, "config_hash", running.Hash())
 	return nil
 }

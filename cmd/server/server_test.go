@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -312,6 +313,31 @@ func TestAdminCommands(t *testing.T) {
 	}
 }
 
+// A running node changes what it can change, and nothing that it was opened with.
+func TestRunnable(t *testing.T) {
+	now, next := config.Default(), config.Default()
+	next.Storage.MaxBytes, next.Storage.MinFreeBytes, next.Storage.WhenFull = 1<<26, 1<<20, config.DropOldest
+	next.Web.MaxBodyBytes, next.Web.ListenAddress = 1<<20, "127.0.0.1:1"
+	next.Cluster.Join = []string{"127.0.0.1:1"}
+	next.Handover.Margin *= 2
+	next.Sources.FailoverTimeout *= 2
+	got := runnable(&now, next)
+	want := now
+	want.Storage.WhenFull, want.Web.MaxBodyBytes, want.Sources.FailoverTimeout = config.DropOldest, 1<<20, next.Sources.FailoverTimeout
+	want.Cluster.Join = next.Cluster.Join
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("in force: %+v, want %+v", got, want)
+	}
+	if keys := strings.Join(fixedKeys(&got, &next), " "); keys != "storage web handover" {
+		t.Errorf("said to need a restart: %s", keys)
+	}
+	next = now
+	next.Storage.WhenFull = config.DropOldest
+	if got = runnable(&now, next); len(fixedKeys(&got, &next)) > 0 {
+		t.Error("said to need a restart: when_full, which does not")
+	}
+}
+
 func TestReload(t *testing.T) {
 	first, second := newLTS(t), newLTS(t)
 	n := start(t, withDestination(first.URL))
@@ -335,6 +361,18 @@ func TestReload(t *testing.T) {
 	n.eventually("registered", func() bool { _, known := n.state.Destination("two"); return known })
 	n.write("?highlander_source=a", time.Now().UnixMilli())
 	n.eventually("delivered to both", func() bool { return first.samples.Load() == 1 && second.samples.Load() == 1 })
+
+	// What needs a restart waits for it, however often the file is read.
+	before := n.Config().Handover
+	n.configure(withDestination(first.URL) + "handover: {margin: 10m, window_bytes: 16MiB}\n")
+	for range 2 {
+		if err := n.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		if got := n.Config(); got.Handover != before || len(got.RemoteWrite) != 1 {
+			t.Fatalf("after a reload: handover %+v, want %+v; %d destinations, want 1", got.Handover, before, len(got.RemoteWrite))
+		}
+	}
 	if code, text := n.get("/-/reload"); code != http.StatusForbidden {
 		t.Fatalf("reload over HTTP without web.enable_lifecycle: %d %s", code, text)
 	}
