@@ -59,3 +59,33 @@ func TestLanesHonourRetryAfter(t *testing.T) {
 	eventually(t, "the endpoint has asked for a pause", func() bool { return e.state("lts").State == Retrying })
 	stays(t, "one request of each lane", func() bool { return l.requests() == 4 })
 }
+
+// A refusal that says how much was written is final, in a lane as elsewhere: what was written is not sent again.
+func TestLanesBelieveWrittenCounts(t *testing.T) {
+	c := newCluster(t)
+	l := newLTS(t, nil)
+	l.program(func(w *write) answer {
+		for _, p := range w.samples {
+			if l.stored[p] {
+				return answer{status: 400, body: "duplicate sample", header: writtenHeaders(0)}
+			}
+		}
+		n := max(0, len(w.samples)-1)
+		w.samples = w.samples[:n]
+		return answer{status: 400, body: "one is bad", header: writtenHeaders(n), store: true}
+	})
+	c.register("lts", l.URL+"/api/v1/write")
+	c.batchV2(1, names("m", 200)...)
+	d := to("lts", l)
+	d.Protocol = wire.V2
+	d.Queue.MaxShards = 4
+	c.lead(c.egress(d))
+	got := c.drained(t, "lts")
+	if got.Delivered != 196 || got.DeadLetter != 0 || got.Dropped[DroppedRefused] != 4 {
+		t.Errorf("delivered %d, dead letters %d, dropped %v; want 196, 0, 4 refused", got.Delivered, got.DeadLetter, got.Dropped)
+	}
+	l.check(t, 196)
+	if l.repeated != 0 || l.requests() != 4 {
+		t.Errorf("%d samples sent again, %d requests, want one of each lane", l.repeated, l.requests())
+	}
+}

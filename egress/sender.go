@@ -206,6 +206,10 @@ func (s *sender) together(ctx context.Context, w *window) ([]*piece, error) {
 					continue
 				case retry, misconfigured:
 					failed = append(failed, r)
+				case refused:
+					if !r.nothing() { // what it took it would refuse the next time
+						p.done = &r
+					}
 				}
 			}
 			left = append(left, p)
