@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A connection begins with one frame from the dialling side and one frame in answer:
@@ -117,12 +120,20 @@ func greet(conn net.Conn, where string, g greeting) (welcome, error) {
 		return w, err
 	}
 	if err := readFrame(conn, &w); err != nil {
+		if _, secured := conn.(*tls.Conn); !secured && hungUp(err) {
+			err = fmt.Errorf("%w; perhaps it speaks TLS, which this node does only with cluster.tls", err)
+		}
 		return w, fmt.Errorf("%s: %w", where, err)
 	}
 	if !w.Accepted {
 		return w, &RefusedError{Address: where, UUID: w.UUID, Reason: w.Reason}
 	}
 	return w, conn.SetDeadline(time.Time{})
+}
+
+// hungUp is how a port that speaks TLS takes a greeting without.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.ECONNRESET)
 }
 
 // examine decides about a greeting; an empty reason accepts it. The reasons are for people on the other side.

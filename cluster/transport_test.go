@@ -113,7 +113,11 @@ func TestClusterOverTLS(t *testing.T) {
 	strangers["another authority's certificate"] = other
 	for name, files := range strangers {
 		stranger := &port{files: files, identity: leader.node.dir.Identity, dialNet: leader.node.port.dialNet}
-		if report, err := stranger.hello(within(t), leader.address); err == nil {
+		report, err := stranger.hello(within(t), leader.address)
+		if name == "no TLS" && (err == nil || !strings.Contains(err.Error(), "only with cluster.tls")) {
+			t.Errorf("%s: not told what is missing: %v", name, err)
+		}
+		if err == nil {
 			t.Errorf("%s: got a report of %s", name, report.Name)
 		}
 	}
