@@ -30,7 +30,8 @@ func (p *program) tlsCommand() *cli.Command {
 			{
 				Name: "node", ArgsUsage: "NAME", Usage: "make NAME.crt and NAME.key, signed by ca.key",
 				Description: "They go to the node (--cluster.tls.cert-file, --cluster.tls.key-file). Files are read again at each handshake,\n" +
-					"so that replacing them needs no restart.",
+					"so that replacing them needs no restart. Nodes know each other by the CA and by UUIDs and compare no host names:\n" +
+					"--host is for clients who do, such as those of the web port.",
 				Flags: []cli.Flag{
 					directory(),
 					&cli.StringSliceFlag{Name: "host", Usage: "`HOST` a name or IP address of the node, besides NAME; repeatable"},
