@@ -7,17 +7,23 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
 	"github.com/highlander-io/highlander/test/history"
 	"github.com/highlander-io/highlander/test/leaks"
 )
 
-func TestMain(m *testing.M) { leaks.Main(m) }
+func TestMain(m *testing.M) {
+	leaks.Main(m, goleak.IgnoreTopFunction("github.com/highlander-io/highlander/test/harness.starter"))
+}
 
 func ltsAndSource(t *testing.T) (*LTS, *Source, *history.Log) {
 	log := &history.Log{}
@@ -274,6 +280,30 @@ func TestProcess(t *testing.T) {
 	env := StartEnv(t, "env", []string{"HIGHLANDER_TEST=4"}, "/bin/sh", "-c", "exit $HIGHLANDER_TEST")
 	if code, err := env.Exit(Patience); err != nil || code != 4 {
 		t.Errorf("exit status %d, %v; want 4", code, err)
+	}
+}
+
+// A process lives on when the thread ends whose goroutine asked for it.
+func TestProcessOutlivesAThread(t *testing.T) {
+	type begun struct {
+		process *Process
+		thread  int
+	}
+	starts := make(chan begun, 1)
+	var b begun
+	for b.process == nil || b.thread == os.Getpid() { // the first thread of all never ends, nor is it used again
+		go func() {
+			runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
+			starts <- begun{Start(t, "sleep", "/bin/sleep", "600"), unix.Gettid()}
+		}()
+		b = <-starts
+	}
+	Eventually(t, "the end of the thread", func() error {
+		_, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", b.thread))
+		return unless(os.IsNotExist(err))
+	})
+	if code, err := b.process.Exit(100 * time.Millisecond); err == nil {
+		t.Errorf("the process has ended as well, with status %d", code)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -42,7 +43,9 @@ func StartEnv(t testing.TB, name string, env []string, path string, args ...stri
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	// A test binary that is killed takes its processes with it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
+	started := make(chan error, 1)
+	onStarter()(func() { started <- p.cmd.Start() })
+	if err := <-started; err != nil {
 		t.Fatalf("start %s: %v", name, err)
 	}
 	go func() {
@@ -51,6 +54,21 @@ func StartEnv(t testing.TB, name string, env []string, path string, args ...stri
 	}()
 	t.Cleanup(p.Kill)
 	return p
+}
+
+// onStarter runs a function on the one thread that starts processes. The kernel ends a child with its parent's thread, not with
+// its parent, and threads of Go end: those of goroutines that were locked to them.
+var onStarter = sync.OnceValue(func() func(func()) {
+	work := make(chan func())
+	go starter(work)
+	return func(f func()) { work <- f }
+})
+
+func starter(work <-chan func()) {
+	runtime.LockOSThread()
+	for f := range work {
+		f()
+	}
 }
 
 var logDirs sync.Map // testing.TB → directory of its processes' output
