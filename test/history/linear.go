@@ -11,7 +11,7 @@ import (
 
 // searchMax bounds the search for an order of events that explains a record. One that exists is found at once; that none
 // exists may take longer to prove than anybody waits, but not being found in so much time says enough.
-const searchMax = 20 * time.Second
+const searchMax = time.Minute
 
 // Linear names what contradicts that a group is one register machine, to which every call happens at one instant
 // between question and answer:

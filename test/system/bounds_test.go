@@ -39,8 +39,9 @@ func TestBomb(t *testing.T) {
 		t.Errorf("a bomb of %d bytes: %d %s, want 413", len(bomb), status, answer)
 	}
 	after, err := n.Metrics()
-	if grown := after.Sum(memory) - before.Sum(memory); err != nil || grown > 64<<20 {
-		t.Errorf("the process has grown by %.0f bytes, %v", grown, err)
+	grown := after.Sum(memory) - before.Sum(memory)
+	if t.Logf("the process has grown by %.0f bytes", grown); err != nil || grown > 64<<20 {
+		t.Errorf("the process has grown by more than a bomb may cost, %v", err)
 	}
 	if status, answer, _ := r.write(n, request{query: "highlander_source=" + strings.Repeat("x", 80<<10)}); status != 431 && status != 0 {
 		t.Errorf("80 KiB of headers: %d %s, want 431", status, answer)
