@@ -71,6 +71,7 @@ const (
 	leadTimeout     = 500 * time.Millisecond
 	shutdownTimeout = 1000 * time.Millisecond
 	farewellTimeout = 200 * time.Millisecond
+	stopTimeout     = drainTimeout + quiesceTimeout + leadTimeout + shutdownTimeout + farewellTimeout
 )
 
 // Server is one node: everything wired, nothing running before Run.
@@ -317,6 +318,7 @@ func (s *Server) Run(ctx context.Context) error {
 // stop is the orderly end: no new writes, those in flight finish, the leader's cursors and books are committed,
 // leadership goes to another node. Every step has a bound, whatever hangs.
 func (s *Server) stop(web, admin *http.Server) error {
+	began := time.Now()
 	s.stopping.Store(true)
 	if err := within(drainTimeout, s.ingest.Drain); err != nil {
 		s.logger.Warn("requests were still in flight", "err", err)
@@ -331,12 +333,13 @@ func (s *Server) stop(web, admin *http.Server) error {
 	if err := within(shutdownTimeout, s.node.Shutdown); err != nil {
 		s.logger.Warn("the end of this node's part in its cluster takes longer", "err", err) // Run waits for it
 	}
-	return errors.Join(farewell(web), farewell(admin))
+	// Whoever made this node leave its cluster wants to know that it has: for that there is as much time as the rest has left.
+	return errors.Join(farewell(web, farewellTimeout), farewell(admin, max(farewellTimeout, stopTimeout-time.Since(began))))
 }
 
-// farewell closes a port after the answers that are being written, such as that to `cluster leave`, are out.
-func farewell(server *http.Server) error {
-	if err := within(farewellTimeout, server.Shutdown); err != nil {
+// farewell closes a port after the answers that are being written are out.
+func farewell(server *http.Server, limit time.Duration) error {
+	if err := within(limit, server.Shutdown); err != nil {
 		return server.Close()
 	}
 	return nil
