@@ -65,6 +65,9 @@ type gatherer struct {
 	nextSuspect bool
 	hasNext     bool
 
+	raw  []byte // of size
+	scan wire.Request
+
 	arena  []byte // bodies of the window being filled, copied from the reader
 	spans  []span
 	at     uint64 // last index read or refused a place
@@ -219,18 +222,36 @@ func (g *gatherer) place(w *window) (bool, error) {
 		w.prepared.drop(DroppedTooOld, b.Counts.Samples())
 		return true, nil
 	}
-	decoded, err := wire.DecodedLen(b.Body)
+	decoded, err := g.size(b)
 	if err != nil {
 		return false, fmt.Errorf("egress: entry %d: %w", g.nextIndex, err)
 	}
-	if len(w.origins) > 0 && !g.fits(w, b, int64(decoded)) {
+	if len(w.origins) > 0 && !g.fits(w, b, decoded) {
 		return false, nil
 	}
 	if len(w.origins) == 0 {
 		w.tenant, w.protocol, w.suspect = b.Group.Tenant, b.Protocol, g.nextSuspect
 	}
-	g.append(w, b, int64(decoded))
+	g.append(w, b, decoded)
 	return true, nil
+}
+
+// size is what a batch takes decoded, in the protocol that it is sent in: in 1.0 each series has labels of its own, and a
+// small 2.0 body may become a large one.
+func (g *gatherer) size(b *fsm.Batch) (int64, error) {
+	decoded, err := wire.DecodedLen(b.Body)
+	if err != nil || b.Protocol <= g.seal.speaks() {
+		return int64(decoded), err
+	}
+	if g.raw, err = wire.Decompress(g.raw, b.Body, decodedMax); err != nil {
+		return 0, err
+	}
+	g.scan.Reset()
+	g.scan.MaxStored = unbounded
+	if err := g.scan.Scan(g.raw, b.Protocol, wire.Labels{}); err != nil {
+		return 0, err
+	}
+	return int64(decoded) + g.scan.LabelBytes, nil
 }
 
 // suspect says whether a batch may have been delivered already. What a predecessor had delivered and not yet

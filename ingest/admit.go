@@ -42,6 +42,10 @@ func (h *Handler) process(ctx context.Context, l *leadership, wk *work) answer {
 	if err := wk.scan.Scan(wk.raw.b, wk.request.protocol, wk.labels()); err != nil {
 		return refuse(refused, err.Error())
 	}
+	if most := writtenOut * wk.options.MaxDecodedBytes; wk.scan.LabelBytes > most {
+		return refuse(tooLarge, fmt.Sprintf("the labels of its series take %d bytes when each is written out, at most %d are taken; send smaller ones",
+			wk.scan.LabelBytes, most))
+	}
 	need := int64(len(wk.raw.b)) + int64(len(wk.scan.Series))*scannedBytes
 	switch {
 	case wk.raw.charge(need):
@@ -52,6 +56,10 @@ func (h *Handler) process(ctx context.Context, l *leadership, wk *work) answer {
 	}
 	return h.opened(ctx, l, wk)
 }
+
+// writtenOut is how much larger than a decoded body its labels may be when each series has its own, as in 1.0: an endpoint may
+// speak nothing else.
+const writtenOut = 8
 
 // scannedBytes is about what is remembered of a series besides its bytes. It is charged when the number of series is known,
 // that is, after the fact: what exceeds the budget for that long is bounded by how many scans run at once.
