@@ -110,10 +110,13 @@ func (s *Server) sourceOp(ctx context.Context, a sourceArguments) error {
 	return nil
 }
 
+// electionTimeout is how long pin and promote wait for what they ask for; it takes a tick of the leader and two entries.
+const electionTimeout = adminTimeout / 2
+
 // awaitCurrent returns when source is current: what pin and promote ask for is carried out by the election,
 // and the next look at the source should find it done.
 func (s *Server) awaitCurrent(ctx context.Context, id fsm.GroupID, source string) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, electionTimeout)
 	defer cancel()
 	for {
 		changed := s.state.Changed()
