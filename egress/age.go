@@ -60,10 +60,10 @@ func (e *Egress) Status() []Status {
 // unled is the state as far as a node can tell that does not drain.
 func unled(dest *fsm.Destination, t *target) (state, err string) {
 	switch {
-	case t == nil:
-		return Held, "not in this node's configuration"
 	case dest.Paused:
 		return Paused, ""
+	case t == nil:
+		return Held, "not in this node's configuration"
 	}
 	return Up, ""
 }

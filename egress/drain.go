@@ -106,23 +106,32 @@ func (d *drain) finished() bool {
 	}
 }
 
-// blocked says whether nothing may be sent now, and shows why.
+// blocked says whether nothing may be sent now, and shows why. Nothing is under way when it is asked.
 func (d *drain) blocked() bool {
+	show := d.obstacle()
+	if show != nil {
+		show()
+	}
+	return show != nil
+}
+
+// obstacle returns what shows why nothing may be sent now, nil if something may.
+func (d *drain) obstacle() (show func()) {
 	known, ok := d.journal.state.Destination(d.name)
 	switch {
 	case !ok:
-		return true // forgotten; whoever runs this drain stops it
-	case d.target == nil:
-		d.show.held("not in the leader's configuration: put it back there, or forget it")
-	case positional.MatchString(d.name) && known.URL != d.target.public:
-		d.show.held(fmt.Sprintf("the name is only a position and belongs to %s, the leader's flags say %s: "+
-			"name the destination in the file, or forget %s", known.URL, d.target.public, d.name))
+		return func() {} // forgotten; whoever runs this drain stops it
 	case known.Paused:
-		d.show.paused()
-	default:
-		return false
+		return d.show.paused
+	case d.target == nil:
+		return func() { d.show.held("not in the leader's configuration: put it back there, or forget it") }
+	case positional.MatchString(d.name) && known.URL != d.target.public:
+		return func() {
+			d.show.held(fmt.Sprintf("the name is only a position and belongs to %s, the leader's flags say %s: "+
+				"name the destination in the file, or forget %s", known.URL, d.target.public, d.name))
+		}
 	}
-	return true
+	return nil
 }
 
 // unblock shows that nothing stands in the way any more.
@@ -221,7 +230,7 @@ func (d *drain) watch(ctx context.Context, stop context.CancelCauseFunc, soft ch
 		case job = <-jobs:
 			halt(stopWithin)
 		case <-check:
-			if d.blocked() {
+			if d.obstacle() != nil {
 				halt(stopWithin)
 			}
 		case <-finish:

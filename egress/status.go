@@ -11,7 +11,7 @@ const (
 	Up       = "up"
 	Retrying = "retrying" // the last attempt failed; the same request is tried again
 	Held     = "held"     // nothing is sent but probes until somebody or something is put right
-	Paused   = "paused"   // by an operator
+	Paused   = "paused"   // by an operator, and what was in flight then has ended
 )
 
 // Status is what this node knows about a destination. State and Error are the leader's knowledge: on other

@@ -180,9 +180,6 @@ func (s *Server) destinationStatus() []DestinationStatus {
 		if !known {
 			status.State = "up"
 		}
-		if destination.Paused {
-			status.State = "paused"
-		}
 		status.Name, status.URL, status.Cursor = destination.Name, destination.URL, destination.Cursor
 		status.Backlog.Entries, status.Backlog.Samples, status.Backlog.Bytes = destination.Backlog.Entries, destination.Backlog.Samples, destination.Backlog.Bytes
 		status.Samples = DestinationBooks{

@@ -235,8 +235,9 @@ func TestDestinationCommandsLast(t *testing.T) {
 	r.booked("resume", r.lts, second)
 
 	any.Must("destination", "pause", "second")
+	r.state("second", "paused", "")
 	a.Burst(t, 5)
-	index := r.state("second", "paused", "").Cursor
+	index := r.destination("second").Cursor
 	any.Must("destination", "skip", "second", "--to", fmt.Sprint(index)) // nothing to skip
 	any.Must("destination", "skip", "second")
 	a.Burst(t, 5)
