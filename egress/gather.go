@@ -65,8 +65,8 @@ type gatherer struct {
 	nextSuspect bool
 	hasNext     bool
 
-	raw  []byte // of size
-	scan wire.Request
+	raw   []byte // of size
+	ruler wire.Ruler
 
 	arena  []byte // bodies of the window being filled, copied from the reader
 	spans  []span
@@ -246,12 +246,8 @@ func (g *gatherer) size(b *fsm.Batch) (int64, error) {
 	if g.raw, err = wire.Decompress(g.raw, b.Body, decodedMax); err != nil {
 		return 0, err
 	}
-	g.scan.Reset()
-	g.scan.MaxStored = unbounded
-	if err := g.scan.Scan(g.raw, b.Protocol, wire.Labels{}); err != nil {
-		return 0, err
-	}
-	return int64(decoded) + g.scan.LabelBytes, nil
+	written, err := g.ruler.WrittenOut(g.raw)
+	return int64(decoded) + written, err
 }
 
 // suspect says whether a batch may have been delivered already. What a predecessor had delivered and not yet

@@ -42,9 +42,9 @@ func (h *Handler) process(ctx context.Context, l *leadership, wk *work) answer {
 	if err := wk.scan.Scan(wk.raw.b, wk.request.protocol, wk.labels()); err != nil {
 		return refuse(refused, err.Error())
 	}
-	if most := writtenOut * wk.options.MaxDecodedBytes; wk.scan.LabelBytes > most {
-		return refuse(tooLarge, fmt.Sprintf("the labels of its series take %d bytes when each is written out, at most %d are taken; send smaller ones",
-			wk.scan.LabelBytes, most))
+	if most := writtenOut * wk.options.MaxDecodedBytes; wk.scan.WrittenOut > most {
+		return refuse(tooLarge, fmt.Sprintf("its labels, exemplars and metadata take %d bytes when each is written out, at most %d are taken; send smaller requests",
+			wk.scan.WrittenOut, most))
 	}
 	need := int64(len(wk.raw.b)) + int64(len(wk.scan.Series))*scannedBytes
 	switch {
@@ -57,7 +57,7 @@ func (h *Handler) process(ctx context.Context, l *leadership, wk *work) answer {
 	return h.opened(ctx, l, wk)
 }
 
-// writtenOut is how much larger than a decoded body its labels may be when each series has its own, as in 1.0: an endpoint may
+// writtenOut is how much larger than a decoded body its texts may be when each series has its own, as in 1.0: an endpoint may
 // speak nothing else.
 const writtenOut = 8
 

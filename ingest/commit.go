@@ -128,7 +128,7 @@ func (h *Handler) advice(c *claim) fsm.Verdict {
 // cut makes the bodies to store. A body is kept as it came unless a replica label must go, a series was refused, it is
 // shared between sources, or it is too large for one entry.
 func (wk *work) cut(c *claim) error {
-	fits := len(wk.request.body) <= fsm.MaxBodyBytes && (wk.request.protocol != wire.V2 || wk.scan.LabelBytes <= wire.ExpandedMax)
+	fits := len(wk.request.body) <= fsm.MaxBodyBytes && wk.scan.WrittenOut <= wire.WrittenOutMax
 	if c.asCame = c.whole && !wk.scan.Replica && fits; c.asCame {
 		c.parts = append(c.parts, wire.Part{Body: wk.request.body, Counts: c.counts})
 		return nil

@@ -245,6 +245,18 @@ func BenchmarkToV1(b *testing.B) {
 	perSample(b, benchSamples)
 }
 
+func BenchmarkWrittenOut(b *testing.B) {
+	raw := typicalV2(b, benchSamples)
+	var u Ruler
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := u.WrittenOut(raw); err != nil {
+			b.Fatal(err)
+		}
+	}
+	perSample(b, benchSamples)
+}
+
 func BenchmarkShards(b *testing.B) {
 	var r Request
 	if err := r.Scan(typicalV1(b, benchSamples), V1, Labels{}); err != nil {

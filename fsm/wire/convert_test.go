@@ -16,6 +16,10 @@ type promLabel = prompb.Label
 // checkToV1 compares a conversion with one by structs.
 func checkToV1(t rapid.TB, r *Request, raw []byte) {
 	t.Helper()
+	var ruler Ruler
+	if written, err := ruler.WrittenOut(raw); err != nil || r.badRef == "" && written != r.WrittenOut {
+		t.Fatalf("%d bytes when written out, the scan says %d; error %v", written, r.WrittenOut, err)
+	}
 	out, err := ToV1(nil, raw)
 	all, _, _ := decodeV2(raw)
 	if slices.ContainsFunc(all, func(s referenceSeries) bool { return s.badRefs }) {

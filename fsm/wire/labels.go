@@ -70,7 +70,6 @@ type labelCheck struct {
 // judgeLabels decides about the labels as a whole. The order of reasons is fixed, so that counts by reason do
 // not depend on the order of labels.
 func (r *Request) judgeLabels(s *Series, c *labelCheck) {
-	r.LabelBytes += int64(c.bytes)
 	if c.bytes+frameBytes > r.rawMax { // first, so that no one can make the other tests long
 		r.refuse(s, ReasonLabelsTooLong, "its labels take %d bytes, an entry has room for %d", c.bytes, r.rawMax)
 		return

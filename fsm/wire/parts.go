@@ -20,14 +20,17 @@ type unit struct {
 // Parts writes the picked series (nil: all) into stored bodies of at most maxStored bytes each (zero: what Scan
 // was told). Series that Scan refused are left out, picked or not. strip removes the replica labels. withMetadata
 // adds what the request holds besides series: metadata of 1.0 and unknown fields; it comes first. A request is cut
-// between series where possible, else between the samples of one series. Samples keep their order. The bodies
-// are newly allocated.
+// between series where possible, else between the samples of one series. Samples keep their order. Parts of a 2.0 body
+// are also held to WrittenOutMax, if maxStored is less than that. The bodies are newly allocated.
 func (r *Request) Parts(pick []int32, strip, withMetadata bool, maxStored int) ([]Part, error) {
 	if maxStored <= 0 {
 		maxStored = r.maxStored()
 	}
 	r.choose(pick, withMetadata)
 	c := cutter{r: r, strip: strip, max: maxStored, ratio: 3}
+	if r.WrittenOut > WrittenOutMax && maxStored < WrittenOutMax { // else a part may be larger than that as it is
+		c.ruler = r.ruler()
+	}
 	for at := 0; at < len(r.units); {
 		n, err := c.cut(at)
 		if err != nil {
@@ -75,13 +78,33 @@ type cutter struct {
 	strip bool
 	max   int
 	ratio float64 // how well the last part compressed, a little less
+	ruler *Ruler  // nil: whatever the units are when they are written out
 	parts []Part
+}
+
+// wide is how many of some units stay below WrittenOutMax, one at least.
+func (c *cutter) wide(units []unit) int {
+	if c.ruler == nil {
+		return len(units)
+	}
+	var sum int64
+	for i, u := range units {
+		if u.series < 0 {
+			continue
+		}
+		s := &c.r.Series[u.series]
+		n, _ := c.ruler.series(c.r.raw[:s.end], int(s.start)) // was read by Scan
+		if sum += n; sum > WrittenOutMax && i > 0 {
+			return i
+		}
+	}
+	return len(units)
 }
 
 // cut makes one part of the units from at on and returns how many went into it. How much fits is known only
 // after compression, so it tries with what fitted last time and takes less if that was too much.
 func (c *cutter) cut(at int) (n int, err error) {
-	most := len(c.r.units) - at
+	most := c.wide(c.r.units[at:])
 	for {
 		raw, counts, n := c.r.write(c.r.units[at:at+most], c.strip, int(c.ratio*float64(c.max)))
 		c.r.stored = Compress(c.r.stored, raw)

@@ -48,9 +48,9 @@ type Request struct {
 	// Identities lists the distinct identities of all series in order of first appearance; Series.Identity points
 	// into it. A request without series has none.
 	Identities []Identity
-	// LabelBytes is what the labels of all series take when each is written out, as 1.0 does. In a small 2.0 body many series
-	// may refer to one long symbol.
-	LabelBytes int64
+	// WrittenOut is what labels, exemplars and metadata of a 2.0 body take when each symbol is written where it is referred to, as
+	// 1.0 does. In a small body many series may refer to one long symbol.
+	WrittenOut int64
 	// MaxStored is the size of a stored body that Parts will be asked for, set before Scan; zero means
 	// DefaultMaxStored. Series whose smallest piece cannot fit are refused by Scan.
 	MaxStored int
@@ -96,8 +96,8 @@ type extra struct {
 	metadata bool
 }
 
-// ExpandedMax bounds the labels of one part of a 2.0 body, each written out: more than one series' worth goes into the next part.
-const ExpandedMax = 8 << 20
+// WrittenOutMax bounds, for a part of a 2.0 body of more than one series, what Request.WrittenOut is of it.
+const WrittenOutMax = 8 << 20
 
 // DefaultMaxStored leaves room for a batch's header in an entry of 256 KiB.
 const DefaultMaxStored = 248 << 10

@@ -18,7 +18,7 @@ func (r *Request) Reset() {
 	r.raw = nil
 	r.Series, r.Identities = r.Series[:0], r.Identities[:0]
 	r.Counts, r.Rejected = Counts{}, Counts{}
-	r.Bad, r.Replica, r.badRef, r.LabelBytes = 0, false, "", 0
+	r.Bad, r.Replica, r.badRef, r.WrittenOut = 0, false, "", 0
 	r.byIdentity = nil
 	r.cuts, r.refs, r.symbols, r.extra = r.cuts[:0], r.refs[:0], r.symbols[:0], r.extra[:0]
 	r.hashes, r.columns.known = r.hashes[:0], false

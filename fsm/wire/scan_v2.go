@@ -171,6 +171,7 @@ func (r *Request) labelsV2(s *Series, weight int) {
 		s.n = 0
 		return
 	}
+	r.WrittenOut += int64(c.bytes + weight)
 	r.judgeLabels(s, &c)
 	r.judgeSize(s, c.bytes, weight)
 }

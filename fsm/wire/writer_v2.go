@@ -2,7 +2,6 @@ package wire
 
 import (
 	"encoding/binary"
-	"math"
 	"slices"
 	"strings"
 )
@@ -72,24 +71,12 @@ func (r *Request) writeV2(units []unit, strip bool, target int) (raw []byte, cou
 	w := &r.writer
 	w.reset()
 	w.from(r)
-	for expanded := 0; n < len(units) && (n == 0 || w.size() < target); n++ {
-		if u := units[n]; u.series >= 0 && target < math.MaxInt32 {
-			if expanded += r.expanded(&r.Series[u.series]); n > 0 && expanded > ExpandedMax {
-				break
-			}
-		}
+	for n < len(units) && (n == 0 || w.size() < target) {
 		w.unit(r, units[n], strip, &counts)
+		n++
 	}
 	r.out = w.finish(r.out)
 	return r.out, counts, n
-}
-
-// expanded is what a series' labels take when they are written out.
-func (r *Request) expanded(s *Series) (n int) {
-	for _, ref := range r.labelRefs(s) {
-		n += r.symbols[ref].len()
-	}
-	return n
 }
 
 func (w *writerV2) unit(r *Request, u unit, strip bool, counts *Counts) {
