@@ -19,8 +19,9 @@ import (
 const (
 	// collectTimeout bounds how long a new leader waits for what members keep before it holds elections.
 	collectTimeout = 2 * time.Second
-	// lateTimeout bounds a second try, which nobody waits for.
-	lateTimeout    = 10 * time.Second
+	// lateSilence is how long a member may be silent at a second try, which nobody waits for: what it keeps may be large, and the
+	// line slow.
+	lateSilence    = 10 * time.Second
 	releaseTimeout = 2 * time.Second
 	// releaseSlack is how long an item may be on its way into windows: what arrived later is not released at members
 	// for being absent here.
@@ -124,7 +125,7 @@ func (h *Handler) collect(ctx context.Context, l *leadership) {
 			continue
 		}
 		group.Go(func() {
-			if err := h.collectFrom(ctx, l, peer); err != nil {
+			if err := h.collectFrom(ctx, l, peer, func() {}); err != nil {
 				h.log.Warn("kept samples of a member were not collected, they will be asked for again", "node", peer.Name, "err", err)
 			}
 		})
@@ -144,20 +145,41 @@ func (h *Handler) collectLate(ctx context.Context, l *leadership) {
 			continue
 		}
 		l.tasks.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, lateTimeout)
-			defer cancel()
-			_ = h.collectFrom(ctx, l, peer) // it is tried again in a moment
+			untilSilent(ctx, lateSilence, func(ctx context.Context, heard func()) {
+				_ = h.collectFrom(ctx, l, peer, heard) // it is tried again in a moment
+			})
 		})
 	}
 }
 
+// untilSilent calls f with a context that ends when f has heard nothing for that long.
+func untilSilent(ctx context.Context, silence time.Duration, f func(ctx context.Context, heard func())) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	timer := time.AfterFunc(silence, cancel)
+	defer timer.Stop()
+	f(ctx, func() { timer.Reset(silence) })
+}
+
+// listener calls heard whenever something is read.
+type listener struct {
+	io.Reader
+	heard func()
+}
+
+func (l listener) Read(p []byte) (int, error) {
+	n, err := l.Reader.Read(p)
+	l.heard()
+	return n, err
+}
+
 // collectFrom takes over what one member keeps, unless it was asked already. It is remembered for releases: nobody is told
 // what it may drop before it has said what it holds.
-func (h *Handler) collectFrom(ctx context.Context, l *leadership, peer Peer) error {
+func (h *Handler) collectFrom(ctx context.Context, l *leadership, peer Peer, heard func()) error {
 	if !l.ask(peer.Name) {
 		return nil
 	}
-	err := h.fetch(ctx, l, peer)
+	err := h.fetch(ctx, l, peer, heard)
 	if errors.Is(err, errWindowFull) {
 		now := h.now()
 		l.fullAt.Store(&now)
@@ -190,7 +212,7 @@ func (l *leadership) asked(peer string) bool {
 	return asked
 }
 
-func (h *Handler) fetch(ctx context.Context, l *leadership, peer Peer) error {
+func (h *Handler) fetch(ctx context.Context, l *leadership, peer Peer, heard func()) error {
 	rq, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+peerHost+KeptPath, http.NoBody)
 	if err != nil {
 		return err
@@ -206,7 +228,7 @@ func (h *Handler) fetch(ctx context.Context, l *leadership, peer Peer) error {
 	holder := resp.Header.Get(headerWindow)
 	h.holders.learn(peer.Name, holder, h.now())
 	o := h.options.Load()
-	stream := bufio.NewReader(resp.Body)
+	stream := bufio.NewReader(listener{resp.Body, heard})
 	for {
 		f, body, err := readFrame(stream, o.MaxBodyBytes)
 		switch {
