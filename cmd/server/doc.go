@@ -90,6 +90,8 @@
 //     on the way refuses it; the operator asks again. Retrying on its behalf could carry it out twice.
 //   - Replicated counters are read from the state at each scrape and not counted a second time, so they are the
 //     same on every node by construction.
+//   - Ready is more than a leader that is known and a node that is caught up: what remote_write names is registered, and a leader
+//     takes writes. Who waits for it, such as a load balancer or a rolling update, wants to write next.
 //   - The estimate of when storage is full uses the growth of the backlog and not of the log, which grows and
 //     shrinks by whole segments while nothing is wrong.
 //   - A build with the tag seams can do without guards, with another clock, and as a later version; tests of the built
