@@ -9,16 +9,16 @@ type Ruler struct {
 // WrittenOut is what Scan finds as Request.WrittenOut, at a fraction of its price, of a body that was scanned when it was accepted.
 func (u *Ruler) WrittenOut(rawV2 []byte) (n int64, err error) {
 	u.sizes = u.sizes[:0]
-	err = each(rawV2, 4, "a symbol", func(start, end int) error {
-		u.sizes = append(u.sizes, int32(end-start))
+	err = topLevel(rawV2, requestSymbols, func(b []byte, pos int) error {
+		u.sizes = append(u.sizes, int32(len(b)-pos))
 		return nil
 	})
 	if err != nil {
 		return 0, err
 	}
-	err = each(rawV2, 5, "a series", func(start, end int) error {
-		series, err := u.series(rawV2[:end], start)
-		n += series
+	err = topLevel(rawV2, requestSeriesV2, func(b []byte, pos int) error {
+		size, err := u.series(b, pos)
+		n += size
 		return err
 	})
 	return n, err
@@ -106,29 +106,4 @@ func (u *Ruler) symbol(ref uint32) int {
 		return 0 // the series was refused
 	}
 	return int(u.sizes[ref]) + refBytes
-}
-
-// each calls found for each length-delimited field of that number of a message.
-func each(b []byte, number int32, what string, found func(start, end int) error) error {
-	for pos := 0; pos < len(b); {
-		num, typ, p, err := header(b, pos)
-		if err != nil {
-			return err
-		}
-		if num != number {
-			if pos, err = skip(b, pos); err != nil {
-				return err
-			}
-			continue
-		}
-		start, end, err := content(b, p, typ, what)
-		if err != nil {
-			return err
-		}
-		if err := found(start, end); err != nil {
-			return err
-		}
-		pos = end
-	}
-	return nil
 }
